@@ -1,0 +1,124 @@
+# copyledger: build, check, install. `make help` lists the targets.
+.DEFAULT_GOAL := all
+SHELL := /bin/bash
+BUILD ?= build
+PREFIX ?= /usr
+DESTDIR ?=
+CC ?= gcc
+CLANG ?= clang
+BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool /usr/local/sbin/bpftool) bpftool)
+VERSION := 0.1.0
+ARCH := x86
+
+# SAN=asan|tsan builds into a folder of its own with that sanitizer.
+SAN ?=
+SAN_asan := -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
+SAN_tsan := -fsanitize=thread -fno-omit-frame-pointer
+O := $(BUILD)$(if $(SAN),/$(SAN))
+
+# V=1 shows the commands.
+Q := $(if $(V),,@)
+say = @$(if $(V),:,printf '  %-5s %s\n')
+
+CFLAGS ?= -O2 -g
+CFLAGS_ALL := -std=gnu11 -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
+	-Wno-unused-parameter -fstack-protector-strong -D_GNU_SOURCE -D_FORTIFY_SOURCE=2 \
+	-DCOPYLEDGER_VERSION='"$(VERSION)"' $(CFLAGS) $(SAN_$(SAN))
+LDFLAGS_ALL := $(LDFLAGS) $(SAN_$(SAN)) -pthread
+
+# Who may include whom: the include path of each folder says it.
+INC_common := -iquote common
+INC_loadgen := -iquote common -iquote loadgen
+JSON_CFLAGS := $(shell pkg-config --cflags json-c 2>/dev/null || echo -I/usr/include/json-c)
+INC_daemon = $(JSON_CFLAGS) -iquote common -iquote loadgen -iquote bpf -iquote daemon -iquote $(BUILD)/bpf -iquote $(BUILD)/gen
+INC_cli := $(JSON_CFLAGS) -iquote common -iquote cli
+
+SRC_common := $(wildcard common/*.c)
+SRC_loadgen := $(wildcard loadgen/*.c)
+SRC_daemon := $(wildcard daemon/*.c)
+SRC_cli := $(wildcard cli/*.c)
+obj = $(patsubst %.c,$(O)/%.o,$(1))
+MAINS := loadgen/main.c daemon/main.c cli/main.c
+
+LIBS_loadgen := -lmnl
+LIBS_daemon := -lbpf -lelf -lz -ljson-c -lsystemd -lsqlite3 -lmnl
+LIBS_cli := -ljson-c
+
+PROGRAMS := $(O)/copyledgerd $(O)/copyledger $(O)/copyledger-loadgen
+
+all: $(PROGRAMS) ## Build the daemon, the command and the load generator
+
+help: ## List the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+deps: ## Install the Debian packages that are missing
+	@tools/deps.sh build check
+
+$(O)/%.o: %.c
+	@mkdir -p $(@D)
+	$(say) CC $@
+	$(Q)$(CC) $(CFLAGS_ALL) $(INC_$(firstword $(subst /, ,$<))) -MMD -MP -c $< -o $@
+
+$(call obj,$(SRC_daemon)): $(BUILD)/bpf/ledger.skel.h $(BUILD)/gen/varlink_text.h
+
+$(BUILD)/bpf/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h bpf/*.def) vmlinux/$(ARCH)/vmlinux.h
+	@mkdir -p $(@D)
+	$(say) BPF $@
+	$(Q)$(CLANG) -target bpf -mcpu=v3 -O2 -g -Wall -Werror -D__TARGET_ARCH_$(ARCH) -Ivmlinux/$(ARCH) -Ibpf -c $< -o $@
+
+$(BUILD)/bpf/%.skel.h: $(BUILD)/bpf/%.bpf.o
+	$(say) SKEL $@
+	$(Q)$(BPFTOOL) gen skeleton $< name $*_bpf > $@.tmp && mv $@.tmp $@
+
+# The interface text as a C string, so that the daemon serves the very file of schemas/.
+$(BUILD)/gen/varlink_text.h: schemas/io.copyledger.varlink
+	@mkdir -p $(@D)
+	$(say) GEN $@
+	$(Q)sed -e 's/[\\"]/\\&/g' -e 's/^/"/' -e 's/$$/\\n"/' $< > $@.tmp && mv $@.tmp $@
+
+$(O)/copyledger-loadgen: $(call obj,$(SRC_loadgen) $(SRC_common))
+	$(say) LD $@
+	$(Q)$(CC) $(LDFLAGS_ALL) $^ -o $@ $(LIBS_loadgen)
+$(O)/copyledgerd: $(call obj,$(SRC_daemon) $(filter-out loadgen/main.c,$(SRC_loadgen)) $(SRC_common))
+	$(say) LD $@
+	$(Q)$(CC) $(LDFLAGS_ALL) $^ -o $@ $(LIBS_daemon)
+$(O)/copyledger: $(call obj,$(SRC_cli) $(SRC_common))
+	$(say) LD $@
+	$(Q)$(CC) $(LDFLAGS_ALL) $^ -o $@ $(LIBS_cli)
+
+# Unit tests: tests/unit/<folder>/test_<module>.c links everything of the daemon but main.
+UNIT_SRC := $(wildcard tests/unit/*/test_*.c)
+UNIT_BIN := $(patsubst tests/unit/%.c,$(O)/unit/%,$(UNIT_SRC))
+UNIT_LIB := $(call obj,$(filter-out $(MAINS),$(SRC_daemon) $(SRC_loadgen) $(SRC_common)))
+CLI_LIB := $(call obj,$(filter-out $(MAINS),$(SRC_cli) $(SRC_common)))
+$(O)/unit/cli/%: tests/unit/cli/%.c $(CLI_LIB)
+	@mkdir -p $(@D)
+	$(say) TEST $@
+	$(Q)$(CC) $(CFLAGS_ALL) $(INC_cli) -MMD -MP $< $(CLI_LIB) -o $@ $(LDFLAGS_ALL) $(LIBS_cli) -lcmocka
+$(O)/unit/%: tests/unit/%.c $(UNIT_LIB)
+	@mkdir -p $(@D)
+	$(say) TEST $@
+	$(Q)$(CC) $(CFLAGS_ALL) $(INC_daemon) -MMD -MP $< $(UNIT_LIB) -o $@ $(LDFLAGS_ALL) $(LIBS_daemon) -lcmocka
+unit-programs: $(UNIT_BIN)
+
+quickstart: ## Install what is missing, build, run the three modes on both paths, show their ledgers
+	@tools/quickstart.sh
+check: ## Install what is missing, build, run every test that this machine can run
+	@tools/check.sh
+asan: ## The tests under AddressSanitizer and UBSan
+	@SAN=asan tools/check.sh
+tsan: ## The tests under ThreadSanitizer
+	@SAN=tsan tools/check.sh
+vm: ## The full tier on Debian's own kernels, in a VM under software emulation
+	@tests/vm/run.sh
+bench: ## Throughput against the peers, ledger on and off, in interleaved pairs
+	@tools/bench.sh
+
+install: all ## Install programs and units below DESTDIR
+	@tools/install.sh "$(O)" "$(DESTDIR)" "$(PREFIX)"
+clean: ## Remove what was built
+	rm -rf $(BUILD)
+
+.PHONY: all help deps quickstart check asan tsan vm bench install clean unit-programs
+.DELETE_ON_ERROR:
+-include $(shell [ -d $(O) ] && find $(O) -name '*.d')

@@ -1,0 +1,724 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The kernel half of the ledger: books every payload byte of the account's sockets where it is moved.
+ *
+ * A socket belongs to the account when it has a row in `socks`, written by the daemon through the socket's
+ * fd. For any other socket each program is one failed look-up. Programs of two tiers serve the same sites;
+ * the daemon attaches, site by site, those that this kernel takes: fentry/fexit on the very functions, or
+ * tracepoints with what can be derived from them. doc/ledger.md says which equation rests on what.
+ */
+#include "shared.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
+
+char LICENSE[] SEC("license") = "GPL";
+
+/* The kernel's ABI numbers that BTF does not carry (include/linux/socket.h, netdev_features.h,
+ * uapi/linux/errqueue.h). */
+#define MSG_PEEK 0x2
+#define MSG_TRUNC 0x20
+#define MSG_ERRQUEUE 0x2000
+#define MSG_ZEROCOPY 0x4000000
+#define MSG_SPLICE_PAGES 0x8000000
+#define NETIF_F_SG 1ULL
+#define SKBFL_ZEROCOPY_ENABLE 1
+#define SO_EE_ORIGIN_ZEROCOPY 5
+#define SO_EE_CODE_ZEROCOPY_COPIED 1
+
+const volatile __u64 sock_ofree = 0;   /* the destructor that marks a notification skb; learnt, see learn */
+const volatile __u64 learn_cookie = 0; /* the socket that learn watches */
+const volatile bool has_rdonly_cast = false; /* 6.2: typed reads of any address, allowed under lockdown too */
+const volatile bool retransmit_has_err = false; /* tcp_retransmit_skb carries the result as third argument */
+
+__u64 learnt;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct sock_row);
+} socks SEC(".maps");
+
+/* Socket cookie to row id, for hooks that see only an address: a recycled struct sock has another cookie. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, __u64);
+	__type(value, __u64);
+} owners SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct zc_key);
+	__type(value, __u64);
+} zc_sends SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SITE_MAX);
+	__type(key, __u32);
+	__type(value, struct cell);
+} cells SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct tally);
+} tallies SEC(".maps");
+
+extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
+
+/* Reads ptr->field of an address that the verifier knows nothing of. */
+#define LOAD(type, ptr, field)                                                                               \
+	({                                                                                                   \
+		__typeof__(((type *)0)->field) v_;                                                           \
+		const type *p_ = (const void *)(ptr);                                                        \
+		if (has_rdonly_cast) {                                                                       \
+			p_ = bpf_rdonly_cast(p_, bpf_core_type_id_kernel(type));                             \
+			v_ = p_->field;                                                                      \
+		} else {                                                                                     \
+			bpf_core_read(&v_, sizeof(v_), &p_->field);                                          \
+		}                                                                                            \
+		v_;                                                                                          \
+	})
+
+/* ---- books ---- */
+
+/* Atomic, since a softirq's program can come between the load and the store of another program on the same
+ * CPU. */
+#define ADD(word, v) __sync_fetch_and_add(&(word), (v))
+
+static __always_inline __u32 log2_bucket(__u64 v)
+{
+	__u32 n = 0;
+
+#pragma unroll
+	for (int shift = 16; shift; shift >>= 1) {
+		if (v >> shift) {
+			v >>= shift;
+			n += shift;
+		}
+	}
+	return n & (CELL_BUCKETS - 1);
+}
+
+static __always_inline void book(__u32 site, __u64 bytes)
+{
+	struct cell *c = bpf_map_lookup_elem(&cells, &site);
+
+	if (!c)
+		return;
+	ADD(c->hits, 1);
+	ADD(c->bytes, bytes);
+	ADD(c->log2[log2_bucket(bytes)], 1);
+}
+
+static __always_inline void count(__u32 counter, __u64 n)
+{
+	__u32 zero = 0;
+	struct tally *t = bpf_map_lookup_elem(&tallies, &zero);
+
+	if (t && counter < COUNTER_MAX)
+		ADD(t->v[counter], n);
+}
+
+/* ---- rows ---- */
+
+static __always_inline struct sock_row *row_of(const struct sock *sk)
+{
+	return sk ? bpf_sk_storage_get(&socks, (void *)sk, NULL, 0) : NULL;
+}
+
+static __always_inline __u32 write_seq_of(const struct sock *sk)
+{
+	const struct tcp_sock *tp = bpf_skc_to_tcp_sock((void *)sk);
+
+	return tp ? tp->write_seq : 0;
+}
+
+static __always_inline __u32 copied_seq_of(const struct sock *sk)
+{
+	const struct tcp_sock *tp = bpf_skc_to_tcp_sock((void *)sk);
+
+	return tp ? tp->copied_seq : 0;
+}
+
+/* Run once over the registered sockets while nothing is in flight: from here on the sequence numbers audit
+ * the calls. */
+SEC("?iter/bpf_sk_storage_map")
+int sock_base(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct sock_row *row = ctx->value;
+	struct sock *sk = ctx->sk;
+	struct tcp_sock *tp;
+
+	if (!row || !sk)
+		return 0;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp || row->flags & ROW_SEQ)
+		return 0;
+	row->write_base = tp->write_seq;
+	row->write_seq = tp->write_seq;
+	row->copied_base = tp->copied_seq;
+	row->flags |= ROW_SEQ;
+	return 0;
+}
+
+/* ---- MSG_ZEROCOPY sends and their completions ---- */
+
+#define ZC_SENT (1ULL << 62)
+#define ZC_DONE (1ULL << 63)
+#define ZC_COPIED 1ULL
+
+/*
+ * The bytes of a send are known when it is over; its completion may come earlier, even inside the call. The
+ * word of the send starts as 0, before any byte moves; each of the two puts its half in with an exchange, and
+ * the one that finds the other's half there accounts and deletes. A missing word is a completion told twice:
+ * notifications merge, and the merged one names the same sends again.
+ */
+static __always_inline void zc_open(const struct sock_row *row, __u32 id)
+{
+	struct zc_key key = {.row = row->id, .id = id};
+	__u64 zero = 0;
+
+	if (bpf_map_update_elem(&zc_sends, &key, &zero, BPF_ANY))
+		count(COUNTER_ZC_LOST, 1);
+}
+
+static __always_inline void zc_account(__u64 bytes, bool copied)
+{
+	book(SITE_ZC_COMPLETE, bytes);
+	count(copied ? COUNTER_ZC_BYTES_COPIED : COUNTER_ZC_BYTES_ZERO, bytes);
+	count(copied ? COUNTER_ZC_SENDS_COPIED : COUNTER_ZC_SENDS_ZERO, 1);
+}
+
+/* moved: the call took bytes. If not, the kernel has taken the id back and gives it to the next call. */
+static __always_inline void zc_sent(const struct sock_row *row, __u32 id, __u64 bytes, bool moved)
+{
+	struct zc_key key = {.row = row->id, .id = id};
+	__u64 *word = bpf_map_lookup_elem(&zc_sends, &key), old;
+
+	if (!word)
+		return;
+	old = moved ? __sync_lock_test_and_set(word, bytes | ZC_SENT) : 0;
+	if (!moved || old & ZC_DONE)
+		bpf_map_delete_elem(&zc_sends, &key);
+	if (old & ZC_DONE)
+		zc_account(bytes, old & ZC_COPIED);
+}
+
+static __always_inline void zc_done(__u64 row, __u32 id, bool copied)
+{
+	struct zc_key key = {.row = row, .id = id};
+	__u64 *word = bpf_map_lookup_elem(&zc_sends, &key), old;
+
+	if (!word)
+		return;
+	/* A second word about a send that is not over yet keeps the first one's code: the kernel loses it in
+	 * merging. */
+	if (*word & ZC_DONE)
+		return;
+	old = __sync_lock_test_and_set(word, ZC_DONE | (copied ? ZC_COPIED : 0));
+	if (!(old & ZC_SENT))
+		return;
+	bpf_map_delete_elem(&zc_sends, &key);
+	zc_account(old & ~ZC_SENT, copied);
+}
+
+struct zc_range {
+	__u64 row;
+	__u32 lo;
+	__u32 copied;
+};
+
+static long zc_done_one(__u32 i, struct zc_range *r)
+{
+	zc_done(r->row, r->lo + i, r->copied);
+	return 0;
+}
+
+/* The last word of a kernel's ubuf_info before it had an ops pointer (6.10). */
+struct ubuf_info___callback {
+	void *callback;
+} __attribute__((preserve_access_index));
+
+/*
+ * A notification lives in the cb of an skb from sock_omalloc(), whose destructor is sock_ofree and whose sk
+ * is the sender; the skb keeps the socket, and so its row, alive. It is freed exactly once: merged into the
+ * error queue's tail, aborted, with a dead socket, read by the application, or purged. Until it is queued cb
+ * is a ubuf_info, whose first word is never 0; in the queue it is a sock_exterr_skb, whose first word is 0.
+ */
+static __always_inline void zc_notification(const struct sk_buff *skb)
+{
+	const void *cb = (const void *)skb + bpf_core_field_offset(struct sk_buff, cb);
+	const struct sock_row *row = row_of(skb->sk);
+	struct zc_range r = {};
+	__u64 first;
+	__u32 n;
+
+	if (!row)
+		return;
+	r.row = row->id;
+	if (bpf_core_field_exists(struct ubuf_info, ops))
+		first = (__u64)LOAD(struct ubuf_info, cb, ops);
+	else
+		first = (__u64)LOAD(struct ubuf_info___callback, cb, callback);
+	if (first) {
+		r.lo = LOAD(struct ubuf_info_msgzc, cb, id);
+		n = LOAD(struct ubuf_info_msgzc, cb, len);
+		if (has_rdonly_cast) {
+			const struct ubuf_info_msgzc *u =
+				bpf_rdonly_cast(cb, bpf_core_type_id_kernel(struct ubuf_info_msgzc));
+
+			r.copied = !BPF_CORE_READ_BITFIELD(u, zerocopy);
+		} else {
+			r.copied =
+				!BPF_CORE_READ_BITFIELD_PROBED((const struct ubuf_info_msgzc *)cb, zerocopy);
+		}
+	} else {
+		if (LOAD(struct sock_exterr_skb, cb, ee.ee_origin) != SO_EE_ORIGIN_ZEROCOPY)
+			return;
+		r.lo = LOAD(struct sock_exterr_skb, cb, ee.ee_info);
+		n = LOAD(struct sock_exterr_skb, cb, ee.ee_data) - r.lo + 1;
+		r.copied = LOAD(struct sock_exterr_skb, cb, ee.ee_code) & SO_EE_CODE_ZEROCOPY_COPIED;
+	}
+	bpf_loop(n, zc_done_one, &r, 0);
+}
+
+SEC("?tp_btf/consume_skb")
+int BPF_PROG(site_ZC_COMPLETE, struct sk_buff *skb)
+{
+	if ((__u64)skb->destructor == sock_ofree)
+		zc_notification(skb);
+	return 0;
+}
+
+SEC("?tp_btf/kfree_skb")
+int BPF_PROG(zc_purged, struct sk_buff *skb)
+{
+	if ((__u64)skb->destructor == sock_ofree)
+		zc_notification(skb);
+	return 0;
+}
+
+/* Learns sock_ofree's address, which /proc/kallsyms hides from a service, from a completion on a socket of
+ * the daemon. */
+SEC("?tp_btf/consume_skb")
+int BPF_PROG(learn, struct sk_buff *skb)
+{
+	const void *cb = (const void *)skb + bpf_core_field_offset(struct sk_buff, cb);
+	const struct sock *sk = skb->sk;
+
+	if (!sk || (__u64)sk->__sk_common.skc_cookie.counter != learn_cookie || skb->len)
+		return 0;
+	if (LOAD(struct sock_exterr_skb, cb, ee.ee_origin) == SO_EE_ORIGIN_ZEROCOPY)
+		learnt = (__u64)skb->destructor;
+	return 0;
+}
+
+/* ---- send ---- */
+
+static __always_inline bool asks_zerocopy(const struct sock *sk, const struct msghdr *msg)
+{
+	return msg->msg_flags & MSG_ZEROCOPY &&
+	       sk->__sk_common.skc_flags & (1UL << bpf_core_enum_value(enum sock_flags, SOCK_ZEROCOPY));
+}
+
+static __always_inline __u32 class_of(const struct sock *sk, const struct msghdr *msg)
+{
+	bool sg = sk->sk_route_caps & NETIF_F_SG;
+
+	if (msg->msg_flags & MSG_ZEROCOPY)
+		return sg && (msg->msg_ubuf || asks_zerocopy(sk, msg)) ? CLASS_PIN : CLASS_COPY;
+	return sg && msg->msg_flags & MSG_SPLICE_PAGES ? CLASS_SPLICE : CLASS_COPY;
+}
+
+static __always_inline void book_class(__u32 class, __u64 bytes)
+{
+	if (class == CLASS_PIN)
+		book(SITE_TX_PIN, bytes);
+	else if (class == CLASS_SPLICE)
+		book(SITE_TX_SPLICE, bytes);
+	else if (class == CLASS_COPY)
+		book(SITE_TX_COPY, bytes);
+}
+
+/* Books what write_seq has moved since the last look, to the class of the turn that moved it. */
+static __always_inline void tx_settle(struct sock_row *row, __u32 seq)
+{
+	__u32 moved = seq - row->write_seq;
+
+	row->write_seq = seq;
+	if (!moved)
+		return;
+	book_class(row->class, moved);
+	row->flags |= ROW_ZC_MOVED;
+	if (row->class == CLASS_PIN)
+		row->zc_bytes += moved;
+}
+
+static __always_inline void zc_close(struct sock_row *row)
+{
+	if (row->flags & ROW_ZC_OPEN)
+		zc_sent(row, row->zc_id, row->zc_bytes, row->flags & ROW_ZC_MOVED);
+	row->flags &= ~(ROW_ZC_OPEN | ROW_ZC_MOVED);
+	row->zc_bytes = 0;
+}
+
+/* A send's id is taken at the start of the call: a completion can come before the call ends. */
+static __always_inline void zc_begin(struct sock_row *row, __u32 id)
+{
+	row->zc_id = id;
+	row->flags |= ROW_ZC_OPEN;
+	row->flags &= ~ROW_ZC_MOVED;
+	row->zc_bytes = 0;
+	zc_open(row, id);
+}
+
+/*
+ * Tracepoint tier: fires once a turn of tcp_sendmsg_locked's loop, before that turn's bytes move, under the
+ * socket lock. So write_seq's movement since the last turn belongs to the last turn's class, and to its
+ * notification's id.
+ */
+SEC("?tp_btf/tcp_sendmsg_locked")
+int BPF_PROG(tx_turn, const struct sock *sk, const struct msghdr *msg)
+{
+	struct sock_row *row = row_of(sk);
+	__u32 id;
+
+	if (!row)
+		return 0;
+	tx_settle(row, write_seq_of(sk));
+	row->class = class_of(sk, msg);
+	if (!msg->msg_ubuf && asks_zerocopy(sk, msg)) {
+		id = sk->sk_zckey.counter - 1;
+		if (!(row->flags & ROW_ZC_OPEN) || row->zc_id != id) {
+			zc_close(row);
+			zc_begin(row, id);
+		}
+	} else if (row->flags & ROW_ZC_OPEN) {
+		zc_close(row);
+	}
+	return 0;
+}
+
+static __always_inline void accepted(struct sock_row *row, int ret)
+{
+	if (ret <= 0)
+		return;
+	ADD(row->accepted, ret);
+	count(COUNTER_ACCEPTED, ret);
+	count(COUNTER_SEND_CALLS, 1);
+}
+
+SEC("?tp_btf/sock_send_length")
+int BPF_PROG(tx_length, struct sock *sk, int ret)
+{
+	struct sock_row *row = row_of(sk);
+
+	if (row)
+		accepted(row, ret);
+	return 0;
+}
+
+/* fentry tier. The class serves splice only; what is pinned is seen at the function that pins. */
+SEC("?fentry/tcp_sendmsg_locked")
+int BPF_PROG(tx_call, struct sock *sk, struct msghdr *msg)
+{
+	struct sock_row *row = row_of(sk);
+
+	if (!row)
+		return 0;
+	row->class = class_of(sk, msg);
+	row->pinned = 0;
+	return 0;
+}
+
+SEC("?fexit/msg_zerocopy_realloc")
+int BPF_PROG(zc_realloc, struct sock *sk)
+{
+	struct sock_row *row = row_of(sk);
+	__u64 uarg = 0;
+
+	if (row && !bpf_get_func_ret(ctx, &uarg) && uarg)
+		zc_begin(row, sk->sk_zckey.counter - 1);
+	return 0;
+}
+
+SEC("?fexit/skb_zerocopy_iter_stream")
+int BPF_PROG(site_TX_PIN, struct sock *sk)
+{
+	struct sock_row *row = row_of(sk);
+	__u64 ret = 0;
+
+	if (!row || bpf_get_func_ret(ctx, &ret) || (int)ret <= 0)
+		return 0;
+	row->pinned += (int)ret;
+	book(SITE_TX_PIN, (int)ret);
+	return 0;
+}
+
+SEC("?fexit/tcp_sendmsg_locked")
+int BPF_PROG(site_TX_COPY, struct sock *sk)
+{
+	struct sock_row *row = row_of(sk);
+	__u64 ret = 0;
+	int bytes;
+
+	if (!row || bpf_get_func_ret(ctx, &ret))
+		return 0;
+	bytes = ret;
+	row->write_seq = write_seq_of(sk);
+	accepted(row, bytes);
+	if (bytes > 0) {
+		row->flags |= ROW_ZC_MOVED;
+		if ((__u64)bytes > row->pinned)
+			book_class(
+				row->class == CLASS_SPLICE ? CLASS_SPLICE : CLASS_COPY, bytes - row->pinned);
+	}
+	if (row->flags & ROW_ZC_OPEN) {
+		row->zc_bytes = row->pinned;
+		zc_close(row);
+	}
+	return 0;
+}
+
+/* Until 6.5 sendfile and splice have a function of their own. */
+SEC("?fexit/do_tcp_sendpages")
+int BPF_PROG(site_TX_SPLICE, struct sock *sk)
+{
+	struct sock_row *row = row_of(sk);
+	__u64 ret = 0;
+
+	if (!row || bpf_get_func_ret(ctx, &ret) || (int)ret <= 0)
+		return 0;
+	row->write_seq = write_seq_of(sk);
+	accepted(row, (int)ret);
+	book(SITE_TX_SPLICE, (int)ret);
+	return 0;
+}
+
+/* ---- the pinned skb, later ---- */
+
+/* The row of the sender whose pages an skb carries, or 0. Everything is followed by address: skb->sk may be
+ * gone. */
+static __always_inline __u64 pinned_owner(const struct sk_buff *skb)
+{
+	const void *info = skb->head + skb->end, *notification;
+	__u64 cookie, *owner;
+
+	if (bpf_core_field_exists(struct skb_shared_info, flags) &&
+		!(LOAD(struct skb_shared_info, info, flags) & SKBFL_ZEROCOPY_ENABLE))
+		return 0;
+	notification = LOAD(struct skb_shared_info, info, destructor_arg);
+	notification -= bpf_core_field_offset(struct sk_buff, cb);
+	if ((__u64)LOAD(struct sk_buff, notification, destructor) != sock_ofree)
+		return 0;
+	cookie = LOAD(struct sock, LOAD(struct sk_buff, notification, sk), __sk_common.skc_cookie.counter);
+	owner = bpf_map_lookup_elem(&owners, &cookie);
+	return owner ? *owner : 0;
+}
+
+/* Local delivery: an skb that still carries the notification here is copied next, by skb_orphan_frags_rx().
+ */
+SEC("?tp_btf/netif_receive_skb")
+int BPF_PROG(deferred_receive, struct sk_buff *skb)
+{
+	if (skb->data_len && pinned_owner(skb))
+		book(SITE_TX_DEFERRED_COPY, skb->data_len);
+	return 0;
+}
+
+SEC("?fentry/skb_copy_ubufs")
+int BPF_PROG(site_TX_DEFERRED_COPY, struct sk_buff *skb)
+{
+	if (skb->data_len && pinned_owner(skb))
+		book(SITE_TX_DEFERRED_COPY, skb->data_len);
+	return 0;
+}
+
+SEC("?tp_btf/tcp_retransmit_skb")
+int BPF_PROG(retransmit, const struct sock *sk, const struct sk_buff *skb)
+{
+	if (!row_of(sk))
+		return 0;
+	if (retransmit_has_err && (int)ctx[2])
+		return 0;
+	count(COUNTER_RETRANSMITTED, skb->len);
+	if (pinned_owner(skb))
+		count(COUNTER_RETRANSMITTED_PINNED, skb->len);
+	return 0;
+}
+
+/* ---- copies inside the kernel ---- */
+
+static __always_inline void book_skb_copy(const struct sk_buff *skb, __u64 bytes)
+{
+	if (bytes && row_of(skb->sk))
+		book(SITE_SKB_COPY, bytes);
+}
+
+SEC("?fexit/skb_copy_bits")
+int BPF_PROG(site_SKB_COPY, const struct sk_buff *skb, int offset, void *to, int len)
+{
+	__u64 ret = 0;
+
+	if (!bpf_get_func_ret(ctx, &ret) && !ret)
+		book_skb_copy(skb, len);
+	return 0;
+}
+
+SEC("?fexit/skb_copy_and_csum_bits")
+int BPF_PROG(copy_csum_bits, const struct sk_buff *skb, int offset, u8 *to, int len)
+{
+	book_skb_copy(skb, len);
+	return 0;
+}
+
+/* Coalescing copies only into the linear part of a linear skb; where it moves fragments instead, `to` gets a
+ * data_len. */
+SEC("?fexit/skb_try_coalesce")
+int BPF_PROG(coalesce, struct sk_buff *to, struct sk_buff *from)
+{
+	__u64 ret = 0;
+
+	if (!bpf_get_func_ret(ctx, &ret) && (bool)ret && !to->data_len)
+		book_skb_copy(to, from->len);
+	return 0;
+}
+
+/* TCP keeps payload in fragments: what is linear when the device gets it was copied there on the way. */
+SEC("?tp_btf/net_dev_start_xmit")
+int BPF_PROG(egress_linear, const struct sk_buff *skb)
+{
+	__s64 linear = skb->len - skb->data_len, headers;
+	const struct tcphdr *th;
+
+	if (!row_of(skb->sk))
+		return 0;
+	th = (const void *)skb->head + skb->transport_header;
+	if (has_rdonly_cast) {
+		th = bpf_rdonly_cast(th, bpf_core_type_id_kernel(struct tcphdr));
+		headers = BPF_CORE_READ_BITFIELD(th, doff) * 4;
+	} else {
+		headers = BPF_CORE_READ_BITFIELD_PROBED(th, doff) * 4;
+	}
+	/* __dev_queue_xmit() has set mac_header to where the data start. */
+	headers += skb->transport_header - skb->mac_header;
+	if (linear > headers)
+		book(SITE_SKB_COPY, linear - headers);
+	return 0;
+}
+
+/* ---- receive ---- */
+
+static __always_inline void received(struct sock_row *row, int ret, int flags)
+{
+	if (ret <= 0 || flags & MSG_ERRQUEUE)
+		return;
+	if (flags & MSG_PEEK) {
+		count(COUNTER_PEEKED, ret);
+		return;
+	}
+	ADD(row->received, ret);
+	count(COUNTER_RECEIVED, ret);
+	count(COUNTER_RECV_CALLS, 1);
+	if (flags & MSG_TRUNC)
+		book(SITE_RX_DISCARD, ret);
+}
+
+SEC("?tp_btf/skb_copy_datagram_iovec")
+int BPF_PROG(rx_copy_tp, const struct sk_buff *skb, int len)
+{
+	if (len > 0 && row_of(skb->sk))
+		book(SITE_RX_COPY, len);
+	return 0;
+}
+
+SEC("?tp_btf/sock_recv_length")
+int BPF_PROG(rx_length, struct sock *sk, int ret, int flags)
+{
+	struct sock_row *row = row_of(sk);
+
+	if (row)
+		received(row, ret, flags);
+	return 0;
+}
+
+SEC("?fexit/skb_copy_datagram_iter")
+int BPF_PROG(site_RX_COPY, const struct sk_buff *skb, int offset, void *to, int len)
+{
+	__u64 ret = 0;
+
+	if (len > 0 && row_of(skb->sk) && !bpf_get_func_ret(ctx, &ret) && !(int)ret)
+		book(SITE_RX_COPY, len);
+	return 0;
+}
+
+SEC("?fexit/tcp_recvmsg_locked")
+int BPF_PROG(site_RX_DISCARD, struct sock *sk, struct msghdr *msg, size_t len, int flags)
+{
+	struct sock_row *row = row_of(sk);
+	__u64 ret = 0;
+
+	if (row && !bpf_get_func_ret(ctx, &ret))
+		received(row, (int)ret, flags);
+	return 0;
+}
+
+/* TCP_ZEROCOPY_RECEIVE: length is valid only on success, on failure it still holds the request. */
+SEC("?fexit/tcp_zerocopy_receive")
+int BPF_PROG(site_RX_MAP, struct sock *sk, struct tcp_zerocopy_receive *zc)
+{
+	struct sock_row *row = row_of(sk);
+	__u64 ret = 0;
+	__u32 length;
+
+	if (!row || bpf_get_func_ret(ctx, &ret) || (int)ret)
+		return 0;
+	length = zc->length;
+	if (!length)
+		return 0;
+	book(SITE_RX_MAP, length);
+	ADD(row->received, length);
+	count(COUNTER_RECEIVED, length);
+	return 0;
+}
+
+/* ---- the end of a socket ---- */
+
+/*
+ * What a sequence number moved over the socket's life, less what the calls returned. The FIN takes one
+ * number, so 1 is no gap; anything else is bytes that moved without being seen, or were seen twice.
+ */
+static __always_inline void audit(__u32 counter, __s32 rest)
+{
+	if (rest > 1)
+		count(counter, rest - 1);
+	else if (rest < 0)
+		count(counter, -rest);
+}
+
+SEC("?tp_btf/tcp_destroy_sock")
+int BPF_PROG(sock_end, struct sock *sk)
+{
+	struct sock_row *row = row_of(sk);
+	__u32 seq;
+	__s32 rest;
+
+	if (!row)
+		return 0;
+	count(COUNTER_SOCKETS_CLOSED, 1);
+	if (!(row->flags & ROW_SEQ))
+		return 0;
+	seq = write_seq_of(sk);
+	rest = seq - row->write_base - (__u32)row->accepted;
+	audit(COUNTER_GAP_TX, rest);
+	tx_settle(row, rest > 0 ? seq - 1 : seq);
+	zc_close(row);
+	audit(COUNTER_GAP_RX, copied_seq_of(sk) - row->copied_base - (__u32)row->received);
+	return 0;
+}

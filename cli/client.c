@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: MIT
+/* Speaks Varlink to copyledgerd. */
+#include <errno.h>
+#include <grp.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "client.h"
+
+#define READ_CHUNK 65536
+#define REPLY_DEPTH 32
+#define GROUP "copyledger"
+
+struct client {
+	int fd;
+	char *buf; /* received: one message or more, the last perhaps in part */
+	size_t used, allocated;
+};
+
+struct client *client_new(int fd)
+{
+	struct client *c = calloc(1, sizeof(*c));
+
+	if (!c) {
+		close_fd(fd);
+		return NULL;
+	}
+	c->fd = fd;
+	return c;
+}
+
+struct client *client_free(struct client *c)
+{
+	if (!c)
+		return NULL;
+	close_fd(c->fd);
+	free(c->buf);
+	free(c);
+	return NULL;
+}
+
+/* The group that may use the socket; the packaged one's name where the socket cannot be seen. */
+static const char *socket_group(const char *path)
+{
+	struct group *group;
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return GROUP;
+	group = getgrgid(st.st_gid);
+	return group ? group->gr_name : GROUP;
+}
+
+static int unreachable(const char *path, int error, struct fault *reterr)
+{
+	static const char start[] =
+		"Start it with 'systemctl start copyledgerd.socket', or by hand with 'copyledgerd "
+		"--socket PATH --state-dir DIR' and name the same PATH here by --socket or "
+		"COPYLEDGER_SOCKET";
+
+	switch (-error) {
+	case ENOENT:
+		return fault_set(reterr, error, "unreachable", "",
+			"no daemon at %s: there is no such socket. %s", path, start);
+	case ECONNREFUSED:
+		return fault_set(reterr, error, "unreachable", "",
+			"no daemon at %s: nobody listens on this socket. %s", path, start);
+	case EACCES:
+	case EPERM:
+		return fault_set(reterr, error, "unreachable", "",
+			"%s may only be used by root and members of group %s: 'usermod -aG %s USER' as root, "
+			"then log "
+			"in again",
+			path, socket_group(path), socket_group(path));
+	default:
+		return fault_set(reterr, error, "unreachable", "", "cannot reach the daemon at %s: %s", path,
+			strerror(-error));
+	}
+}
+
+int client_connect(const char *path, struct client **ret, struct fault *reterr)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	_cleanup_close_ int fd = -1;
+
+	if (!str_copy(sa.sun_path, path))
+		return fault_set(reterr, -ENAMETOOLONG, "unreachable", "",
+			"the socket's path has %zu characters, a Unix socket's at most %zu", strlen(path),
+			sizeof(sa.sun_path) - 1);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
+		return unreachable(path, -errno, reterr);
+	*ret = client_new(TAKE_FD(fd));
+	return *ret ? 0 : fault_set(reterr, -ENOMEM, "memory", "", "out of memory");
+}
+
+static int lost(int error, struct fault *reterr)
+{
+	return fault_set(reterr, -ECONNRESET, "unreachable", "", "the connection to the daemon broke: %s",
+		error ? strerror(-error) : "it closed the connection");
+}
+
+static int send_all(int fd, const char *p, size_t n, struct fault *reterr)
+{
+	ssize_t sent;
+
+	for (; n > 0; p += sent, n -= (size_t)sent) {
+		sent = send(fd, p, n, MSG_NOSIGNAL);
+		if (sent < 0 && errno == EINTR)
+			sent = 0;
+		if (sent < 0)
+			return lost(-errno, reterr);
+	}
+	return 0;
+}
+
+static int client_send(
+	struct client *c, const char *method, json_object *parameters, bool more, struct fault *reterr)
+{
+	_cleanup_json_ json_object *call = json_object_new_object();
+	char name[80];
+	const char *text;
+	size_t length;
+
+	snprintf(name, sizeof(name), CLIENT_INTERFACE ".%s", method);
+	json_object_object_add(call, "method", json_object_new_string(name));
+	json_object_object_add(
+		call, "parameters", parameters ? json_object_get(parameters) : json_object_new_object());
+	if (more)
+		json_object_object_add(call, "more", json_object_new_boolean(true));
+	text = json_object_to_json_string_length(call, JSON_C_TO_STRING_PLAIN, &length);
+	if (!text)
+		return fault_set(reterr, -ENOMEM, "memory", "", "out of memory");
+	return send_all(c->fd, text, length + 1, reterr); /* with its NUL: that ends a message */
+}
+
+/* 0 when something can be read. */
+static int client_wait(struct client *c, int wake_fd, struct fault *reterr)
+{
+	struct pollfd p[] = {{.fd = c->fd, .events = POLLIN}, {.fd = wake_fd, .events = POLLIN}};
+	int r;
+
+	r = poll(p, ARRAY_SIZE(p), CLIENT_TIMEOUT_MS);
+	if (r < 0 && errno != EINTR)
+		return lost(-errno, reterr);
+	if (r == 0)
+		return fault_set(reterr, -ETIME, "unreachable", "", "the daemon has not answered for %d s",
+			CLIENT_TIMEOUT_MS / 1000);
+	if (r < 0 || p[1].revents)
+		return fault_set(reterr, -EINTR, "interrupted", "", "interrupted");
+	return 0;
+}
+
+static int client_read(struct client *c, struct fault *reterr)
+{
+	char *buf = c->buf;
+	ssize_t n;
+
+	if (c->used >= CLIENT_REPLY_MAX)
+		return fault_set(reterr, -EBADMSG, "bad_reply", "",
+			"the daemon's reply is longer than %u MiB", CLIENT_REPLY_MAX >> 20);
+	if (c->allocated - c->used < READ_CHUNK) {
+		size_t size = 2 * c->allocated + READ_CHUNK;
+
+		buf = realloc(c->buf, size);
+		if (!buf)
+			return fault_set(reterr, -ENOMEM, "memory", "", "out of memory");
+		c->buf = buf;
+		c->allocated = size;
+	}
+	n = read(c->fd, c->buf + c->used, c->allocated - c->used);
+	if (n < 0 && (errno == EINTR || errno == EAGAIN))
+		return 0;
+	if (n <= 0)
+		return lost(n < 0 ? -errno : 0, reterr);
+	c->used += (size_t)n;
+	return 0;
+}
+
+/* The text up to the NUL as an object; NULL: it is none, or something stands behind it. */
+static json_object *parse_object(const char *text, size_t length)
+{
+	struct json_tokener *tok = json_tokener_new_ex(REPLY_DEPTH);
+	json_object *o;
+	size_t end;
+
+	if (!tok)
+		return NULL;
+	o = json_tokener_parse_ex(
+		tok, text, (int)length + 1); /* with the NUL; CLIENT_REPLY_MAX fits an int */
+	end = json_tokener_get_parse_end(tok);
+	json_tokener_free(tok);
+	if (json_object_is_type(o, json_type_object) && end + strspn(text + end, " \t\r\n") >= length)
+		return o;
+	json_object_put(o);
+	return NULL;
+}
+
+/* The next whole message. */
+static int client_message(struct client *c, int wake_fd, json_object **ret, struct fault *reterr)
+{
+	size_t seen = 0;
+	char *end;
+	int r;
+
+	while (!(end = c->used > seen ? memchr(c->buf + seen, '\0', c->used - seen) : NULL)) {
+		seen = c->used;
+		r = client_wait(c, wake_fd, reterr);
+		if (r == 0)
+			r = client_read(c, reterr);
+		if (r < 0)
+			return r;
+	}
+	*ret = parse_object(c->buf, (size_t)(end - c->buf));
+	c->used -= (size_t)(end + 1 - c->buf);
+	memmove(c->buf, end + 1, c->used);
+	if (!*ret)
+		return fault_set(
+			reterr, -EBADMSG, "bad_reply", "", "the daemon's reply is not a JSON object");
+	return 0;
+}
+
+/* The errors of Varlink itself carry no sentence. */
+static const struct standard_error {
+	const char *name, *text, *detail;
+} standard_errors[] = {
+	{"org.varlink.service.InterfaceNotFound", "the daemon does not know the interface", "interface"},
+	{"org.varlink.service.MethodNotFound",
+		"the daemon, perhaps of another version, does not know the method", "method"},
+	{"org.varlink.service.MethodNotImplemented", "the daemon has not implemented the method", "method"},
+	{"org.varlink.service.InvalidParameter", "the daemon refuses the parameter", "parameter"},
+	{"org.varlink.service.PermissionDenied",
+		"the daemon does not allow this to you: starting and cancelling is for "
+		"root and members of the socket's group",
+		""},
+	{"org.varlink.service.ExpectedMore", "the daemon answers this method only with \"more\"", ""},
+};
+
+static int remote_error(const char *name, json_object *parameters, struct fault *reterr)
+{
+	const char *field = doc_string(parameters, "field"), *message = doc_string(parameters, "message"),
+		   *detail;
+
+	for (size_t i = 0; i < ARRAY_SIZE(standard_errors); i++) {
+		const struct standard_error *e = &standard_errors[i];
+
+		if (!str_eq(name, e->name))
+			continue;
+		detail = *e->detail ? doc_string(parameters, e->detail) : NULL;
+		return fault_set(reterr, -EREMOTEIO, strrchr(name, '.') + 1, "", "%s%s%s", e->text,
+			detail ? " " : "", detail ? detail : "");
+	}
+	if (strncmp(name, CLIENT_INTERFACE ".", strlen(CLIENT_INTERFACE ".")) == 0)
+		name += strlen(CLIENT_INTERFACE ".");
+	return fault_set(reterr, -EREMOTEIO, name, field ? field : "", "%s",
+		message ? message : "the daemon refuses without a sentence");
+}
+
+static int client_receive(
+	struct client *c, int wake_fd, json_object **ret, bool *ret_more, struct fault *reterr)
+{
+	_cleanup_json_ json_object *message = NULL;
+	json_object *parameters;
+	const char *error;
+	int r;
+
+	r = client_message(c, wake_fd, &message, reterr);
+	if (r < 0)
+		return r;
+	parameters = doc_at(message, "parameters");
+	error = doc_string(message, "error");
+	if (error)
+		return remote_error(error, parameters, reterr);
+	*ret_more = doc_flag(message, "continues") == 1;
+	*ret = parameters ? json_object_get(parameters) : json_object_new_object();
+	return 0;
+}
+
+int client_call(struct client *c, const char *method, json_object *parameters, json_object **ret,
+	struct fault *reterr)
+{
+	bool more;
+	int r;
+
+	r = client_send(c, method, parameters, false, reterr);
+	if (r < 0)
+		return r;
+	do
+		r = client_receive(c, -1, ret, &more, reterr);
+	while (r == -EINTR);
+	return r;
+}
+
+int client_call_more(struct client *c, const char *method, json_object *parameters, int wake_fd,
+	client_reply_fn reply, void *userdata, struct fault *reterr)
+{
+	int r;
+
+	r = client_send(c, method, parameters, true, reterr);
+	if (r < 0)
+		return r;
+	return client_follow(c, wake_fd, reply, userdata, reterr);
+}
+
+int client_follow(struct client *c, int wake_fd, client_reply_fn reply, void *userdata, struct fault *reterr)
+{
+	bool more = true;
+	int r = 0;
+
+	while (more && r >= 0) {
+		_cleanup_json_ json_object *parameters = NULL;
+
+		r = client_receive(c, wake_fd, &parameters, &more, reterr);
+		if (r == 0)
+			r = reply(parameters, userdata);
+	}
+	return MIN(r, 0);
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The calling side of Varlink: JSON objects ended by a NUL over a stream socket. One call at a time on a
+ * connection.
+ *
+ * Failures: -EREMOTEIO is a typed error of the daemon (fault.code its name without "io.copyledger.",
+ * fault.field, fault.text its sentence); -ETIME, -ECONNRESET and -EBADMSG mean that the connection is of no
+ * more use; the rest is connect()'s errno.
+ */
+#pragma once
+
+#include "doc.h"
+#include "fault.h"
+
+#define CLIENT_SOCKET "/run/copyledger/control.sock"
+#define CLIENT_INTERFACE "io.copyledger"
+#define CLIENT_REPLY_MAX (64U << 20) /* bytes: 1000 lanes' result is below 1 MiB */
+#define CLIENT_TIMEOUT_MS 60000      /* without any reply; a followed run replies twice a second */
+
+struct client;
+
+int client_connect(const char *path, struct client **ret, struct fault *reterr);
+struct client *client_new(int fd); /* takes the fd, also on failure (NULL: out of memory) */
+struct client *client_free(struct client *c);
+DEFINE_CLEANUP(struct client *, client_free)
+
+/* parameters is borrowed; NULL: none. *ret is the reply's parameters, an object, owned by the caller. */
+int client_call(struct client *c, const char *method, json_object *parameters, json_object **ret,
+	struct fault *reterr);
+
+/* parameters is borrowed. A negative return ends the call with it. */
+typedef int (*client_reply_fn)(json_object *parameters, void *userdata);
+
+/*
+ * Calls with "more" and hands over each reply; returns 0 after the last. -EINTR as soon as wake_fd (-1: none)
+ * is readable: go on with client_follow(), or leave.
+ */
+int client_call_more(struct client *c, const char *method, json_object *parameters, int wake_fd,
+	client_reply_fn reply, void *userdata, struct fault *reterr);
+int client_follow(struct client *c, int wake_fd, client_reply_fn reply, void *userdata, struct fault *reterr);

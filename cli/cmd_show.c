@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: MIT
+/* copyledger show: the result of a run that has ended. */
+#include <errno.h>
+
+#include "cli.h"
+#include "commands.h"
+
+static int cmd_show(struct cli *cli)
+{
+	_cleanup_json_ json_object *parameters = cli_id(cli, "last"), *reply = NULL;
+	struct fault fault;
+	json_object *result;
+	int r;
+
+	r = cli_call(cli, "GetRun", parameters, &reply);
+	if (r != STATUS_OK)
+		return r;
+	result = doc_at(reply, "result");
+	if (json_object_is_type(result, json_type_object))
+		return cli_show_result(cli, result);
+	fault_set(&fault, -ENODATA, "no_result", "",
+		"run %s is %s and has no result yet: 'copyledger trace %s' follows it", doc_text(reply, "id"),
+		doc_text(reply, "state"), doc_text(reply, "id"));
+	return cli_fail(cli, &fault);
+}
+
+const struct command command_show = {
+	.name = "show",
+	.operands = "[ID]",
+	.summary = "show the result of a run: the last one, or the one with this id (a unique beginning is "
+		   "enough)",
+	.details = "The exit status is the one that the run itself had.",
+	.max_operands = 1,
+	.run = cmd_show,
+};

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MIT
+/* copyledger trace: the ledger of a run while it is written. */
+#include <errno.h>
+
+#include "cli.h"
+#include "commands.h"
+#include "render.h"
+
+static const struct opt trace_options[] = {
+	{"interval", 'i', "TIME", "interval_ms", opt_duration, 0,
+		"between two tables, as in 500ms (default 1s)"},
+	{},
+};
+
+struct tracer {
+	struct cli *cli;
+	json_object *previous; /* owned */
+	unsigned int lines;    /* of the table that stands on the terminal */
+};
+
+static unsigned int count_lines(const char *text)
+{
+	unsigned int n = 0;
+
+	for (; *text; text++)
+		n += *text == '\n';
+	return n;
+}
+
+/* Draws over the table before, on a terminal; lines are clipped there, so that one is one. */
+static int draw(struct tracer *t, json_object *trace)
+{
+	_cleanup_free_ char *text = NULL;
+	struct out o = t->cli->out;
+	size_t size;
+
+	o.f = open_memstream(&text, &size);
+	if (!o.f)
+		return -ENOMEM;
+	o.clip = o.width > 0;
+	render_trace(&o, trace, t->previous);
+	fclose(o.f);
+	if (t->lines && o.width)
+		fprintf(t->cli->out.f, "\x1b[%uA\x1b[J", t->lines);
+	else if (t->lines)
+		fputc('\n', t->cli->out.f);
+	fputs(text, t->cli->out.f);
+	t->lines = count_lines(text);
+	return fflush(t->cli->out.f) == 0 ? 0 : -errno;
+}
+
+static int on_trace(json_object *reply, void *userdata)
+{
+	struct tracer *t = userdata;
+	json_object *trace = doc_at(reply, "trace");
+	int r;
+
+	if (!trace)
+		return 0;
+	r = t->cli->json ? doc_print(t->cli->out.f, trace, false) : draw(t, trace);
+	json_object_put(t->previous);
+	t->previous = json_object_get(trace);
+	return r;
+}
+
+static int cmd_trace(struct cli *cli)
+{
+	_cleanup_json_ json_object *parameters = cli_id(cli, NULL), *interval = NULL;
+	_cleanup_(client_freep) struct client *c = NULL;
+	_cleanup_close_ int signals = -1;
+	struct tracer t = {.cli = cli};
+	struct fault fault = {.code = "output", .text = "cannot write the table"};
+	int r;
+
+	interval = json_object_get(doc_at(cli->values.request, "interval_ms"));
+	json_object_object_add(
+		parameters, "interval_ms", interval ? TAKE_PTR(interval) : json_object_new_int(1000));
+	signals = cli_catch_signals();
+	r = client_connect(cli->socket, &c, &fault);
+	if (r == 0)
+		r = client_call_more(c, "TraceStats", parameters, signals, on_trace, &t, &fault);
+	json_object_put(t.previous);
+	if (r == -EINTR) /* Ctrl-C: only the watching ends */
+		return STATUS_OK;
+	return r < 0 ? cli_fail(cli, &fault) : STATUS_OK;
+}
+
+const struct command command_trace = {
+	.name = "trace",
+	.operands = "[ID]",
+	.summary = "show what each copy site counts, live; the running run if no id is given",
+	.details = "Ends with the run. On a terminal the table is redrawn in place, elsewhere appended; with "
+		   "--json each "
+		   "table is one document on a line of its own.",
+	.options = trace_options,
+	.max_operands = 1,
+	.run = cmd_trace,
+};

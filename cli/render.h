@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/* Documents of the daemon as text for a person. Every figure that the document does not have is shown as
+ * unknown. */
+#pragma once
+
+#include "doc.h"
+#include "out.h"
+
+#define UNKNOWN "-"
+
+void render_result(struct out *o, json_object *result);
+void render_list(struct out *o, json_object *reply);
+void render_probe(struct out *o, json_object *reply, bool hooks);
+void render_info(struct out *o, json_object *reply);
+
+/* previous: the trace before, for rates; NULL: averages since the first byte. */
+void render_trace(struct out *o, json_object *trace, json_object *previous);
+
+/* Parts of a result. */
+void render_ledger(struct out *o, json_object *result);
+void render_balance(struct out *o, json_object *ledger);
+void render_perf(struct out *o, json_object *result);
+
+/* The result in one plain sentence, without a full stop; owned by the caller, NULL when out of memory. */
+char *result_sentence(json_object *result);
+int result_status(json_object *result); /* enum exit_status */
+
+/* The row of a site in result.ledger.sites; NULL: none. */
+json_object *ledger_site(json_object *ledger, const char *site);
+json_object *result_copies(json_object *result); /* copies per byte: total and by site; NULL: not counted */
+
+/* A label in the first column, and what follows it at the second. */
+#define LABEL_WIDTH 14
+void render_label(struct out *o, const char *label);
+
+/* Names collected under the reason that they share: {"reason": "name, name"}. */
+void reasons_add(json_object *reasons, const char *reason, const char *name);
+void render_reasons(struct out *o, json_object *reasons, const char *what);

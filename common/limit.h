@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/* Every limit on what a client controls. GetInfo reports them; the tests go to each edge. */
+#pragma once
+
+#define LIMIT_SIZE_MIN 1ULL
+#define LIMIT_SIZE_MAX (64ULL << 20)	/* bytes a message */
+#define LIMIT_FIELDS_MIN 1U
+#define LIMIT_FIELDS_MAX 64U
+#define LIMIT_THREADS_MIN 1U
+#define LIMIT_THREADS_MAX 1000U		/* lanes: two threads and two sockets each */
+#define LIMIT_WARMUP_MS_MAX 60000U
+#define LIMIT_DURATION_MS_MIN 10U
+#define LIMIT_DURATION_MS_MAX 3600000U
+#define LIMIT_SOCKBUF_MAX (256U << 20)	/* bytes, SO_SNDBUF and SO_RCVBUF */
+#define LIMIT_LABEL 64U			/* characters */
+
+#define LIMIT_MESSAGE (16U << 10)	/* bytes of a request, its NUL not counted */
+#define LIMIT_DEPTH 8U			/* nesting of a request */
+#define LIMIT_VALUES 256U		/* values of a request: objects, arrays, strings, numbers, words */
+#define LIMIT_CLIENTS 256U
+#define LIMIT_CLIENT_QUEUE (1U << 20)	/* bytes of replies that a client has not read yet (a single larger reply passes) */
+#define LIMIT_IDLE_MS 60000U		/* a client that neither asks nor waits is closed */
+#define LIMIT_RUN_QUEUE 64U		/* runs waiting */
+#define LIMIT_LIST 1000U		/* rows of one ListRuns */
+#define LIMIT_TRACE_INTERVAL_MS_MIN 50U
+#define LIMIT_TRACE_INTERVAL_MS_MAX 60000U

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT
+/* The ledger's equations as a table: each side is a sum of terms, and an equation is served when all its
+ * terms are. */
+#include "balance.h"
+
+enum term_kind { TERM_END, TERM_SITE, TERM_COUNTER, TERM_APP };
+
+struct term {
+	enum term_kind kind;
+	unsigned int id; /* enum copy_site, enum account_counter, or the offset in struct app_totals */
+	enum copy_site
+		serves; /* a counter or an app figure is known when this site is served; SITE_MAX: always */
+};
+
+#define SITE(s)                                                                                              \
+	{                                                                                                    \
+		TERM_SITE, SITE_##s, SITE_##s                                                                \
+	}
+#define COUNTED(c, s)                                                                                        \
+	{                                                                                                    \
+		TERM_COUNTER, COUNTER_##c, SITE_##s                                                          \
+	}
+#define APP(f)                                                                                               \
+	{                                                                                                    \
+		TERM_APP, offsetof(struct app_totals, f), SITE_MAX                                           \
+	}
+
+enum condition { ALWAYS, LOCAL_PATH, OTHER_PATH, ACKED };
+enum relation { EQUAL, AT_MOST };
+
+static const struct rule {
+	const char *name, *text;
+	enum condition when;
+	enum relation relation;
+	struct term left[4], right[4];
+} rules[] = {
+	{"accepted", "bytes that send calls returned to the lanes = bytes that the kernel accepted", ALWAYS,
+		EQUAL, {APP(sent)}, {COUNTED(ACCEPTED, TX_COPY)}},
+	{"sent", "accepted = tx_copy + tx_pin + tx_splice", ALWAYS, EQUAL, {COUNTED(ACCEPTED, TX_COPY)},
+		{SITE(TX_COPY), SITE(TX_PIN), SITE(TX_SPLICE)}},
+	{"completed", "tx_pin = completed as zero-copied + completed as copied", ALWAYS, EQUAL,
+		{SITE(TX_PIN)}, {COUNTED(ZC_BYTES_ZERO, ZC_COMPLETE), COUNTED(ZC_BYTES_COPIED, ZC_COMPLETE)}},
+	{"deferred", "tx_deferred_copy = completed as copied + retransmitted from pinned pages", LOCAL_PATH,
+		EQUAL, {SITE(TX_DEFERRED_COPY)},
+		{COUNTED(ZC_BYTES_COPIED, ZC_COMPLETE), COUNTED(RETRANSMITTED_PINNED, ZC_COMPLETE)}},
+	{"deferred", "completed as copied <= tx_deferred_copy + skb_copy", OTHER_PATH, AT_MOST,
+		{COUNTED(ZC_BYTES_COPIED, ZC_COMPLETE)}, {SITE(TX_DEFERRED_COPY), SITE(SKB_COPY)}},
+	{"received", "bytes that receive calls returned to the lanes = rx_copy + rx_map + rx_discard", ALWAYS,
+		EQUAL, {APP(received)}, {SITE(RX_COPY), SITE(RX_MAP), SITE(RX_DISCARD)}},
+	{"delivered", "tx_copy + tx_pin + tx_splice = bytes that receive calls returned", ALWAYS, EQUAL,
+		{SITE(TX_COPY), SITE(TX_PIN), SITE(TX_SPLICE)}, {COUNTED(RECEIVED, RX_COPY)}},
+	{"acked", "accepted = payload acknowledged by the peer (tcp_info)", ACKED, EQUAL,
+		{COUNTED(ACCEPTED, TX_COPY)}, {APP(acked)}},
+};
+
+static bool applies(const struct balance_input *in, enum condition when)
+{
+	const bool is[] = {true, in->local_path, !in->local_path, in->app.acked_known};
+
+	return is[when];
+}
+
+static uint64_t term_value(const struct balance_input *in, const struct term *t)
+{
+	if (t->kind == TERM_SITE)
+		return in->books->site[t->id].bytes;
+	if (t->kind == TERM_COUNTER)
+		return in->books->counter[t->id];
+	return *(const uint64_t *)((const char *)&in->app + t->id);
+}
+
+/* Sums a side; the reason of the first term that is not served goes to *reason. */
+static uint64_t sum(const struct balance_input *in, const struct term *terms, size_t n, const char **reason)
+{
+	uint64_t v = 0;
+
+	for (size_t i = 0; i < n && terms[i].kind != TERM_END; i++) {
+		enum copy_site s = terms[i].serves;
+
+		if (s != SITE_MAX && in->site[s].evidence == EVIDENCE_UNAVAILABLE && !*reason)
+			*reason = in->site[s].reason;
+		v += term_value(in, &terms[i]);
+	}
+	return v;
+}
+
+unsigned int balance_equations(const struct balance_input *in, struct equation *ret)
+{
+	unsigned int n = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(rules) && n < EQUATIONS_MAX; i++) {
+		const struct rule *rule = &rules[i];
+		struct equation *e = &ret[n];
+
+		if (!applies(in, rule->when))
+			continue;
+		n++;
+		*e = (struct equation){.rule = rule->name, .text = rule->text};
+		e->left = sum(in, rule->left, ARRAY_SIZE(rule->left), &e->reason);
+		e->right = sum(in, rule->right, ARRAY_SIZE(rule->right), &e->reason);
+		e->served = !e->reason;
+		e->equal = rule->relation == EQUAL;
+		e->holds = e->served && (rule->relation == EQUAL ? e->left == e->right : e->left <= e->right);
+	}
+	return n;
+}
+
+bool balance_holds(const struct equation *e, unsigned int n)
+{
+	for (unsigned int i = 0; i < n; i++)
+		if (e[i].served && !e[i].holds)
+			return false;
+	return true;
+}
+
+static bool proves(const struct equation *e, unsigned int n, const char *rule)
+{
+	for (unsigned int i = 0; i < n; i++)
+		if (str_eq(e[i].rule, rule))
+			return e[i].served && e[i].equal && e[i].holds;
+	return false;
+}
+
+bool balance_audits(const struct equation *e, unsigned int n, const char *const audit[HOOK_AUDITS])
+{
+	for (unsigned int i = 0; i < HOOK_AUDITS && audit[i]; i++)
+		if (!proves(e, n, audit[i]))
+			return false;
+	return audit[0] != NULL;
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/* The ledger's equations: pure arithmetic over the books and what the application says of itself. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ledger.h"
+
+/* What the lanes say they did over the whole life of their connections, in bytes. */
+struct app_totals {
+	uint64_t sent, received;
+	uint64_t acked;   /* payload, by tcp_info */
+	bool acked_known; /* every connection gave its tcp_info */
+	uint64_t pack_copies, pack_bytes;
+};
+
+struct equation {
+	const char *rule;   /* stable name */
+	const char *text;   /* left = right, in the names of the sites */
+	bool served;        /* this kernel's sites can say both sides */
+	const char *reason; /* why not */
+	uint64_t left, right;
+	bool equal; /* left = right is asked, not only left <= right */
+	bool holds;
+};
+#define EQUATIONS_MAX 8
+
+struct balance_input {
+	struct app_totals app;
+	const struct books *books;
+	struct site_status site[SITE_MAX];
+	bool local_path; /* sender and receiver are on this host: what is pinned is copied on delivery */
+};
+
+/* Fills at most EQUATIONS_MAX equations and returns their number. The rules are design section 3's. */
+unsigned int balance_equations(const struct balance_input *in, struct equation *ret);
+
+/* True when every equation that is served holds. */
+bool balance_holds(const struct equation *e, unsigned int n);
+
+/*
+ * Whether missed runs of a hook cannot have lost a byte: each of the equations that it names (at least one)
+ * asks for equality, is served, and holds.
+ */
+bool balance_audits(const struct equation *e, unsigned int n, const char *const audit[HOOK_AUDITS]);

@@ -1,0 +1,907 @@
+// SPDX-License-Identifier: MIT
+/* The table of methods and their handlers. */
+#include <errno.h>
+#include <inttypes.h>
+
+#include "commands.h"
+#include "fault.h"
+#include "json_check.h"
+#include "jsonx.h"
+#include "limit.h"
+#include "manager.h"
+#include "member.h"
+#include "rfc3339.h"
+#include "store.h"
+#include "utf8.h"
+
+#define INTERFACE "io.copyledger"
+#define STANDARD "org.varlink.service"
+#define VENDOR "copyledger"
+#define URL "https://varlink.org/"
+
+#define PROGRESS_NS 240000000LL /* at most four a second; a run tells each 250 ms */
+#define TRACE_INTERVAL_MS 1000
+
+static const char interface_text[] =
+#include "varlink_text.h"
+	;
+
+/* As https://varlink.org/Service has it. */
+static const char standard_text[] =
+	"interface org.varlink.service\n"
+	"\n"
+	"method GetInfo() -> (\n"
+	"  vendor: string, product: string, version: string, url: string, interfaces: []string\n"
+	")\n"
+	"method GetInterfaceDescription(interface: string) -> (description: string)\n"
+	"\n"
+	"error InterfaceNotFound (interface: string)\n"
+	"error MethodNotFound (method: string)\n"
+	"error MethodNotImplemented (method: string)\n"
+	"error InvalidParameter (parameter: string)\n";
+
+static const struct {
+	const char *name, *text;
+} interfaces[] = {
+	{STANDARD, standard_text},
+	{INTERFACE, interface_text},
+};
+
+struct command {
+	const char *method;
+	const struct member *members;
+	int (*handler)(struct call *c, struct fault *reterr);
+	enum access access;
+	const char *summary;
+};
+
+struct call {
+	struct watch watch; /* first: a watch is its call */
+	bool watching, more, oneway, answered;
+	struct manager *manager;
+	const struct command *command;
+	json_object *request, *parameters; /* parameters: borrowed from request */
+	json_object *details;              /* what the error says beside field and message */
+	call_reply_fn reply;
+	void *userdata;
+	sd_event_source *timer;
+	uint64_t interval_usec;
+	char id[RUN_ID_BYTES];
+	char told_state[16];
+	int64_t told_ns;
+};
+
+/* ---- replies ---- */
+
+struct call *call_abandon(struct call *c)
+{
+	if (!c)
+		return NULL;
+	if (c->watching)
+		manager_unwatch(c->manager, &c->watch);
+	sd_event_source_disable_unref(c->timer);
+	json_drop(c->request);
+	json_drop(c->details);
+	free(c);
+	return NULL;
+}
+
+static json_object *message_new(const char *error, json_object *parameters, bool final)
+{
+	_cleanup_json_ json_object *message = json_object_new_object(), *taken = parameters;
+
+	if (!message || !parameters)
+		return NULL;
+	if ((error && json_add_str(message, "error", error) < 0) ||
+		json_add(message, "parameters", TAKE_PTR(taken)) < 0 ||
+		(!final && json_add_bool(message, "continues", true) < 0))
+		return NULL;
+	return TAKE_PTR(message);
+}
+
+/* Takes parameters over. */
+static void send_message(struct call *c, const char *error, json_object *parameters, bool final)
+{
+	_cleanup_json_ json_object *message = message_new(error, parameters, final);
+
+	c->answered = final || !message;
+	if (!c->oneway)
+		c->reply(message, c->answered, c->userdata);
+}
+
+/* The last reply of a handler; takes parameters over. */
+static int reply(struct call *c, json_object *parameters)
+{
+	send_message(c, NULL, parameters, true);
+	return 0;
+}
+
+/* One member, then the last reply. */
+static int reply_with(struct call *c, const char *name, json_object *value)
+{
+	_cleanup_json_ json_object *parameters = json_object_new_object(), *taken = value;
+
+	if (!parameters || json_add(parameters, name, TAKE_PTR(taken)) < 0)
+		return -ENOMEM;
+	return reply(c, TAKE_PTR(parameters));
+}
+
+static int detail_str(struct call *c, const char *name, const char *s)
+{
+	char text[72];
+
+	if (!c->details)
+		c->details = json_object_new_object();
+	return c->details ? json_add_str(c->details, name, utf8_clean(text, sizeof(text), s)) : -ENOMEM;
+}
+
+static int detail_u64(struct call *c, const char *name, uint64_t v)
+{
+	if (!c->details)
+		c->details = json_object_new_object();
+	return c->details ? json_add_u64(c->details, name, v) : -ENOMEM;
+}
+
+/* ---- errors ---- */
+
+enum error_parts {
+	PART_FIELD = 1 << 0,
+	PART_CODE = 1 << 1,
+	PART_MESSAGE = 1 << 2,
+};
+
+/* What a fault's code is called on the wire; the last row stands for all others. */
+static const struct error_row {
+	const char *code, *error;
+	unsigned int parts;
+} error_rows[] = {
+	{"invalid_request", INTERFACE ".InvalidRequest", PART_FIELD | PART_MESSAGE},
+	{"out_of_range", INTERFACE ".OutOfRange", PART_FIELD | PART_MESSAGE},
+	{"unknown_name", INTERFACE ".UnknownName", PART_FIELD | PART_MESSAGE},
+	{"unknown_member", INTERFACE ".UnknownMember", PART_FIELD | PART_MESSAGE},
+	{"missing_member", INTERFACE ".MissingMember", PART_FIELD | PART_MESSAGE},
+	{"wrong_type", INTERFACE ".WrongType", PART_FIELD | PART_MESSAGE},
+	{"no_such_run", INTERFACE ".NoSuchRun", PART_MESSAGE},
+	{"not_running", INTERFACE ".NotRunning", PART_MESSAGE},
+	{"queue_full", INTERFACE ".QueueFull", PART_MESSAGE},
+	{"limit_exceeded", INTERFACE ".LimitExceeded", PART_MESSAGE},
+	{"method_not_found", STANDARD ".MethodNotFound", 0},
+	{"interface_not_found", STANDARD ".InterfaceNotFound", 0},
+	{"invalid_parameter", STANDARD ".InvalidParameter", 0},
+	{NULL, INTERFACE ".Failed", PART_CODE | PART_MESSAGE},
+};
+
+static const struct error_row *find_error(const char *code)
+{
+	const struct error_row *row = error_rows;
+
+	while (row->code && !str_eq(row->code, code))
+		row++;
+	return row;
+}
+
+static void reply_error(struct call *c, const struct fault *fault)
+{
+	const struct error_row *row = find_error(fault->code);
+	json_object *parameters = c->details ? TAKE_PTR(c->details) : json_object_new_object();
+	int r = parameters ? 0 : -ENOMEM;
+
+	if (r == 0 && row->parts & PART_FIELD)
+		r = json_add_str(parameters, "field", fault->field[0] ? fault->field : NULL);
+	if (r == 0 && row->parts & PART_CODE)
+		r = json_add_str(parameters, "code", fault->code);
+	if (r == 0 && row->parts & PART_MESSAGE)
+		r = json_add_str(parameters, "message", fault->text);
+	if (r < 0)
+		parameters = json_drop(parameters);
+	send_message(c, row->error, parameters, true);
+}
+
+static int limit_fault(struct call *c, const char *limit, uint64_t value, uint64_t max, struct fault *reterr)
+{
+	detail_str(c, "limit", limit);
+	detail_u64(c, "value", value);
+	detail_u64(c, "max", max);
+	return fault_set(reterr, -E2BIG, "limit_exceeded", "",
+		"'%s' is limited to %" PRIu64 " here, this has %" PRIu64, limit, max, value);
+}
+
+json_object *limit_error(const char *limit, uint64_t value, uint64_t max, const char *text)
+{
+	_cleanup_json_ json_object *parameters = json_object_new_object();
+
+	if (!parameters || json_add_str(parameters, "limit", limit) < 0 ||
+		json_add_u64(parameters, "value", value) < 0 || json_add_u64(parameters, "max", max) < 0 ||
+		json_add_str(parameters, "message", text) < 0)
+		return NULL;
+	return message_new(INTERFACE ".LimitExceeded", TAKE_PTR(parameters), true);
+}
+
+/* ---- the standard interface ---- */
+
+static int cmd_service_info(struct call *c, struct fault *reterr)
+{
+	_cleanup_json_ json_object *obj = json_object_new_object(), *names = json_object_new_array();
+
+	for (size_t i = 0; names && i < ARRAY_SIZE(interfaces); i++)
+		if (json_push(names, json_object_new_string(interfaces[i].name)) < 0)
+			return -ENOMEM;
+	if (!obj || json_add_str(obj, "vendor", VENDOR) < 0 ||
+		json_add_str(obj, "product", "copyledgerd") < 0 ||
+		json_add_str(obj, "version", COPYLEDGER_VERSION) < 0 || json_add_str(obj, "url", URL) < 0 ||
+		json_add(obj, "interfaces", TAKE_PTR(names)) < 0)
+		return -ENOMEM;
+	return reply(c, TAKE_PTR(obj));
+}
+
+struct describe_parameters {
+	char interface[128];
+};
+
+static const struct member describe_members[] = {
+	{"interface", MEMBER_STRING, MEMBER_FIELD(struct describe_parameters, interface), .required = true,
+		.min = 1, .max = 127},
+	{},
+};
+
+static int cmd_describe(struct call *c, struct fault *reterr)
+{
+	struct describe_parameters p = {0};
+	int r = members_parse(describe_members, c->parameters, &p, reterr);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < ARRAY_SIZE(interfaces); i++)
+		if (str_eq(interfaces[i].name, p.interface))
+			return reply_with(c, "description", json_object_new_string(interfaces[i].text));
+	detail_str(c, "interface", p.interface);
+	return fault_set(
+		reterr, -ENOENT, "interface_not_found", "", "there is no interface '%s'", p.interface);
+}
+
+/* ---- what is ---- */
+
+static int cmd_info(struct call *c, struct fault *reterr)
+{
+	json_object *info = manager_info(c->manager);
+
+	return info ? reply(c, info) : -ENOMEM;
+}
+
+static int cmd_probe(struct call *c, struct fault *reterr)
+{
+	json_object *probe = NULL;
+	int r = manager_probe(c->manager, &probe, reterr);
+
+	return r < 0 ? r : reply(c, probe);
+}
+
+struct list_parameters {
+	uint32_t limit;
+	char mode[32], label[LIMIT_LABEL + 1], state[16], since[48], until[48];
+};
+
+/* The store knows these; between queued and its end a run is "running" to this filter. */
+static const char *known_state(size_t i)
+{
+	static const char *const names[] = {"queued", "running", "done", "failed", "cancelled", NULL};
+
+	return names[i];
+}
+
+#define LIST(f) .name = #f, MEMBER_FIELD(struct list_parameters, f)
+
+static const struct member list_members[] = {
+	{LIST(limit), .type = MEMBER_UINT, .min = 1, .max = LIMIT_LIST},
+	{LIST(mode), .type = MEMBER_STRING, .min = 1, .max = 31, .known = spec_mode_name},
+	{LIST(label), .type = MEMBER_STRING, .min = 1, .max = LIMIT_LABEL},
+	{LIST(state), .type = MEMBER_STRING, .min = 1, .max = 15, .known = known_state},
+	{LIST(since), .type = MEMBER_STRING, .min = 1, .max = 47},
+	{LIST(until), .type = MEMBER_STRING, .min = 1, .max = 47},
+	{},
+};
+
+static int parse_moment(const char *field, const char *text, int64_t *ret, struct fault *reterr)
+{
+	if (!*text)
+		return 0;
+	if (rfc3339_parse(text, ret) < 0)
+		return fault_set(reterr, -EINVAL, "invalid_request", field,
+			"'%s' must be a moment like 2026-01-31T23:59:59Z (RFC 3339), not \"%s\"", field,
+			text);
+	return 0;
+}
+
+static int cmd_list(struct call *c, struct fault *reterr)
+{
+	struct list_parameters p = {.limit = 100};
+	struct store_filter filter = {0};
+	json_object *runs;
+	int r;
+
+	r = members_parse(list_members, c->parameters, &p, reterr);
+	if (r == 0)
+		r = parse_moment("since", p.since, &filter.since, reterr);
+	if (r == 0)
+		r = parse_moment("until", p.until, &filter.until, reterr);
+	if (r < 0)
+		return r;
+	filter.limit = p.limit;
+	filter.mode = *p.mode ? p.mode : NULL;
+	filter.label = *p.label ? p.label : NULL;
+	filter.state = *p.state ? p.state : NULL;
+	r = manager_list(c->manager, &filter, &runs, reterr);
+	return r < 0 ? r : reply_with(c, "runs", runs);
+}
+
+/* ---- one run ---- */
+
+struct run_parameters {
+	char id[65];
+	uint32_t interval_ms;
+};
+
+static const struct member run_members[] = {
+	{"id", MEMBER_STRING, MEMBER_FIELD(struct run_parameters, id), .required = true, .min = 1, .max = 64},
+	{},
+};
+
+/* Fills c->id from a whole id, a prefix or "last". */
+static int find_run(struct call *c, const char *ident, struct fault *reterr)
+{
+	int r = manager_find(c->manager, ident, c->id, reterr);
+
+	if (r < 0)
+		detail_str(c, "id", ident);
+	return r;
+}
+
+static int parse_run(struct call *c, struct fault *reterr)
+{
+	struct run_parameters p = {0};
+	int r = members_parse(run_members, c->parameters, &p, reterr);
+
+	return r < 0 ? r : find_run(c, p.id, reterr);
+}
+
+static int document(struct call *c, json_object **ret, struct fault *reterr)
+{
+	int r = manager_document(c->manager, c->id, ret, reterr);
+
+	if (r < 0)
+		detail_str(c, "id", c->id);
+	return r;
+}
+
+static int cmd_get(struct call *c, struct fault *reterr)
+{
+	_cleanup_json_ json_object *obj = json_object_new_object(), *doc = NULL;
+	const char *state;
+	int r;
+
+	r = parse_run(c, reterr);
+	if (r == 0)
+		r = document(c, &doc, reterr);
+	if (r < 0)
+		return r;
+	state = manager_state(c->manager, c->id);
+	if (!obj || json_add_str(obj, "id", c->id) < 0 ||
+		json_add_str(obj, "state", state ? state : json_object_get_string(json_at(doc, "state"))) <
+			0 ||
+		(!state && json_add(obj, "result", TAKE_PTR(doc)) < 0))
+		return -ENOMEM;
+	return reply(c, TAKE_PTR(obj));
+}
+
+static int cmd_cancel(struct call *c, struct fault *reterr)
+{
+	_cleanup_json_ json_object *obj = json_object_new_object();
+	const char *state;
+	int r;
+
+	r = parse_run(c, reterr);
+	if (r < 0)
+		return r;
+	r = manager_cancel(c->manager, c->id, &state, reterr);
+	if (r < 0) {
+		detail_str(c, "id", c->id);
+		return r;
+	}
+	if (!obj || json_add_str(obj, "id", c->id) < 0 || json_add_str(obj, "state", state) < 0)
+		return -ENOMEM;
+	return reply(c, TAKE_PTR(obj));
+}
+
+struct start_parameters {
+	json_object *spec;
+};
+
+static const struct member start_members[] = {
+	{"spec", MEMBER_OBJECT, MEMBER_FIELD(struct start_parameters, spec), .required = true},
+	{},
+};
+
+/* The limits that an administrator lowered. */
+static int check_limits(struct call *c, const struct spec *spec, struct fault *reterr)
+{
+	const struct limits *limits = manager_limits(c->manager);
+	const struct {
+		const char *name;
+		uint64_t value, max;
+	} checks[] = {
+		{"threads_max", spec->threads, limits->threads_max},
+		{"duration_ms_max", spec->duration_ms, limits->duration_ms_max},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(checks); i++)
+		if (checks[i].value > checks[i].max)
+			return limit_fault(c, checks[i].name, checks[i].value, checks[i].max, reterr);
+	return 0;
+}
+
+static int parse_start(struct call *c, struct spec *ret, struct fault *reterr)
+{
+	struct start_parameters p = {0};
+	struct fault fault;
+	int r;
+
+	r = members_parse(start_members, c->parameters, &p, reterr);
+	if (r < 0)
+		return r;
+	r = spec_parse(p.spec, ret, &fault);
+	if (r < 0) {
+		c->details = spec_details(p.spec, &fault);
+		*reterr = fault;
+		return r;
+	}
+	return check_limits(c, ret, reterr);
+}
+
+static int cmd_start(struct call *c, struct fault *reterr)
+{
+	_cleanup_json_ json_object *obj = json_object_new_object();
+	struct fault fault = {0};
+	uint64_t position;
+	struct spec spec;
+	int r;
+
+	r = parse_start(c, &spec, reterr);
+	if (r < 0)
+		return r;
+	r = manager_submit(c->manager, &spec, c->id, &position, &fault);
+	if (r < 0) {
+		if (str_eq(fault.code, "queue_full"))
+			detail_u64(c, "limit", manager_limits(c->manager)->run_queue);
+		*reterr = fault;
+		return r;
+	}
+	if (!obj || json_add_str(obj, "id", c->id) < 0 || json_add_u64(obj, "position", position) < 0)
+		return -ENOMEM;
+	return reply(c, TAKE_PTR(obj));
+}
+
+/* ---- following ---- */
+
+/* Replies from the event loop, outside of call_begin(). Takes parameters over; c is gone afterwards if final.
+ */
+static void reply_later(struct call *c, json_object *parameters, bool final)
+{
+	send_message(c, NULL, parameters, final);
+	if (c->answered)
+		call_abandon(c);
+}
+
+static void fail_later(struct call *c, const struct fault *fault)
+{
+	reply_error(c, fault);
+	call_abandon(c);
+}
+
+static void start_watching(struct call *c, void (*changed)(struct watch *w))
+{
+	c->watch.changed = changed;
+	c->watching = true;
+	manager_watch(c->manager, &c->watch);
+}
+
+static json_object *wrap(const char *name, json_object *value)
+{
+	_cleanup_json_ json_object *obj = json_object_new_object(), *taken = value;
+
+	if (!obj || json_add(obj, name, TAKE_PTR(taken)) < 0)
+		return NULL;
+	return TAKE_PTR(obj);
+}
+
+static int64_t loop_now_ns(struct call *c)
+{
+	uint64_t usec = 0;
+
+	sd_event_now(manager_event(c->manager), CLOCK_MONOTONIC, &usec);
+	return usec * 1000;
+}
+
+/* The progress of a run that has not ended, if it is time for it; NULL if not. */
+static json_object *due_progress(struct call *c, const char *state)
+{
+	int64_t now = loop_now_ns(c);
+
+	if (str_eq(state, c->told_state) && now - c->told_ns < PROGRESS_NS)
+		return NULL;
+	str_copy(c->told_state, state);
+	c->told_ns = now;
+	return manager_progress(c->manager, c->id);
+}
+
+static void follow_changed(struct watch *w)
+{
+	struct call *c = (struct call *)w;
+	const char *state = manager_state(c->manager, c->id);
+	json_object *doc, *progress;
+	struct fault fault;
+
+	if (!state) {
+		if (document(c, &doc, &fault) < 0)
+			fail_later(c, &fault);
+		else
+			reply_later(c, wrap("result", doc), true);
+		return;
+	}
+	progress = c->more ? due_progress(c, state) : NULL;
+	if (progress)
+		reply_later(c, wrap("progress", progress), false);
+}
+
+static int cmd_follow(struct call *c, struct fault *reterr)
+{
+	const char *state;
+	json_object *doc, *progress;
+	int r;
+
+	r = parse_run(c, reterr);
+	if (r < 0)
+		return r;
+	state = manager_state(c->manager, c->id);
+	if (!state) {
+		r = document(c, &doc, reterr);
+		return r < 0 ? r : reply_with(c, "result", doc);
+	}
+	start_watching(c, follow_changed);
+	progress = c->more ? due_progress(c, state) : NULL;
+	if (progress)
+		send_message(c, NULL, wrap("progress", progress), false);
+	return 0;
+}
+
+struct trace_parameters {
+	char id[65];
+	uint32_t interval_ms;
+};
+
+static const struct member trace_members[] = {
+	{"id", MEMBER_STRING, MEMBER_FIELD(struct trace_parameters, id), .min = 1, .max = 64},
+	{"interval_ms", MEMBER_UINT, MEMBER_FIELD(struct trace_parameters, interval_ms),
+		.min = LIMIT_TRACE_INTERVAL_MS_MIN, .max = LIMIT_TRACE_INTERVAL_MS_MAX},
+	{},
+};
+
+/* From the first byte to the end, as far as the document says it. */
+static int64_t document_elapsed_ms(json_object *doc)
+{
+	const char *started = json_object_get_string(json_at(doc, "started"));
+	const char *ended = json_object_get_string(json_at(doc, "ended"));
+	int64_t from, to;
+
+	if (!started || !ended || rfc3339_parse(started, &from) < 0 || rfc3339_parse(ended, &to) < 0 ||
+		to < from)
+		return 0;
+	return (to - from) / 1000000;
+}
+
+static int copy_member(json_object *into, const char *name, json_object *value)
+{
+	return value ? json_add(into, name, json_object_get(value)) : json_add_null(into, name);
+}
+
+static int no_ledger(const char *id, json_object *doc, struct fault *reterr)
+{
+	const char *why = json_object_get_string(json_at(doc, "ledger_reason"));
+
+	return fault_set(reterr, -ENODATA, "no_ledger", "", "run %s has no ledger: %s", id,
+		why ? why : "it is off, or not to be had on this machine");
+}
+
+/* The final Trace of a run that has ended, from its document. */
+static int final_trace(struct call *c, json_object **ret, struct fault *reterr)
+{
+	_cleanup_json_ json_object *doc = NULL, *obj = json_object_new_object();
+	json_object *sites, *delivered;
+	int r;
+
+	r = document(c, &doc, reterr);
+	if (r < 0)
+		return r;
+	sites = json_at(doc, "ledger/sites");
+	if (!sites)
+		return no_ledger(c->id, doc, reterr);
+	delivered = json_at(doc, "ledger/delivered");
+	if (!delivered)
+		delivered = json_at(doc, "app/bytes_received");
+	if (!obj || json_add_str(obj, "id", c->id) < 0 ||
+		copy_member(obj, "state", json_at(doc, "state")) < 0 ||
+		json_add_i64(obj, "elapsed_ms", document_elapsed_ms(doc)) < 0 ||
+		copy_member(obj, "sites", sites) < 0 || copy_member(obj, "delivered", delivered) < 0 ||
+		copy_member(obj, "copies_per_byte", json_at(doc, "ledger/copies_per_byte/total")) < 0)
+		return -ENOMEM;
+	*ret = TAKE_PTR(obj);
+	return 0;
+}
+
+static void trace_changed(struct watch *w)
+{
+	struct call *c = (struct call *)w;
+	json_object *trace;
+	struct fault fault = {.code = "no_memory", .text = "out of memory"};
+
+	if (manager_state(c->manager, c->id))
+		return;
+	if (final_trace(c, &trace, &fault) < 0)
+		fail_later(c, &fault);
+	else
+		reply_later(c, wrap("trace", trace), true);
+}
+
+static int on_trace_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct call *c = userdata;
+	json_object *trace = manager_trace(c->manager, c->id);
+
+	sd_event_source_set_time_relative(source, c->interval_usec);
+	sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+	if (trace) /* while it waits, or has just ended, there is none */
+		reply_later(c, wrap("trace", trace), false);
+	return 0;
+}
+
+/* Of a run that waits or measures. */
+static int live_trace(struct call *c, const char *state, struct fault *reterr)
+{
+	json_object *trace = manager_trace(c->manager, c->id);
+	int r;
+
+	if (!trace && !str_eq(state, "queued"))
+		return no_ledger(c->id, NULL, reterr);
+	if (!trace && !c->more) {
+		detail_str(c, "id", c->id);
+		return fault_set(reterr, -ESRCH, "not_running", "", "run %s waits for its turn", c->id);
+	}
+	if (!c->more)
+		return reply_with(c, "trace", trace);
+	r = sd_event_add_time_relative(manager_event(c->manager), &c->timer, CLOCK_MONOTONIC,
+		c->interval_usec, 1000, on_trace_timer, c);
+	if (r < 0) {
+		json_drop(trace);
+		return r;
+	}
+	start_watching(c, trace_changed);
+	if (trace)
+		send_message(c, NULL, wrap("trace", trace), false);
+	return 0;
+}
+
+static int cmd_trace(struct call *c, struct fault *reterr)
+{
+	struct trace_parameters p = {.interval_ms = TRACE_INTERVAL_MS};
+	const char *running = manager_running(c->manager), *state;
+	json_object *trace = NULL;
+	int r;
+
+	r = members_parse(trace_members, c->parameters, &p, reterr);
+	if (r < 0)
+		return r;
+	c->interval_usec = p.interval_ms * 1000ULL;
+	if (!*p.id && !running)
+		return fault_set(
+			reterr, -ESRCH, "not_running", "", "no run is measuring: give the id of one");
+	r = find_run(c, *p.id ? p.id : running, reterr);
+	if (r < 0)
+		return r;
+	state = manager_state(c->manager, c->id);
+	if (state)
+		return live_trace(c, state, reterr);
+	r = final_trace(c, &trace, reterr);
+	return r < 0 ? r : reply_with(c, "trace", trace);
+}
+
+/* ---- the table ---- */
+
+static const struct member no_members[] = {{}};
+
+static const struct command commands[] = {
+	{STANDARD ".GetInfo", no_members, cmd_service_info, ACCESS_READ, "what this service is"},
+	{STANDARD ".GetInterfaceDescription", describe_members, cmd_describe, ACCESS_READ,
+		"the text of an interface"},
+	{INTERFACE ".GetInfo", no_members, cmd_info, ACCESS_READ, "version, state and limits of the daemon"},
+	{INTERFACE ".Probe", no_members, cmd_probe, ACCESS_READ,
+		"what this machine can show, and why not the rest"},
+	{INTERFACE ".StartRun", start_members, cmd_start, ACCESS_RUN, "queue a measured transfer"},
+	{INTERFACE ".ListRuns", list_members, cmd_list, ACCESS_READ, "runs, newest first"},
+	{INTERFACE ".GetRun", run_members, cmd_get, ACCESS_READ, "a run's result"},
+	{INTERFACE ".FollowRun", run_members, cmd_follow, ACCESS_READ, "a run's progress, then its result"},
+	{INTERFACE ".CancelRun", run_members, cmd_cancel, ACCESS_RUN,
+		"end a run early, or take it out of the queue"},
+	{INTERFACE ".TraceStats", trace_members, cmd_trace, ACCESS_READ, "each copy site's figures, live"},
+};
+
+bool command_describe(size_t i, const char **ret_method, const char **ret_summary)
+{
+	if (i >= ARRAY_SIZE(commands))
+		return false;
+	*ret_method = commands[i].method;
+	*ret_summary = commands[i].summary;
+	return true;
+}
+
+/* ---- from text to a handler ---- */
+
+struct request {
+	char method[128];
+	json_object *parameters;
+	bool more, oneway, upgrade;
+};
+
+#define REQUEST(f) .name = #f, MEMBER_FIELD(struct request, f)
+
+static const struct member request_members[] = {
+	{REQUEST(method), .type = MEMBER_STRING, .required = true, .min = 1, .max = 127},
+	{REQUEST(parameters), .type = MEMBER_OBJECT},
+	{REQUEST(more), .type = MEMBER_BOOL},
+	{REQUEST(oneway), .type = MEMBER_BOOL},
+	{REQUEST(upgrade), .type = MEMBER_BOOL},
+	{},
+};
+
+static int check_text(struct call *c, const char *text, size_t len, struct fault *reterr)
+{
+	struct json_flaw flaw;
+	int r = json_check(text, len, LIMIT_DEPTH, LIMIT_VALUES, &flaw);
+
+	if (r == -EOVERFLOW)
+		return limit_fault(c, "depth", LIMIT_DEPTH + 1, LIMIT_DEPTH, reterr);
+	if (r == -E2BIG)
+		return limit_fault(c, "values", LIMIT_VALUES + 1, LIMIT_VALUES, reterr);
+	if (r < 0)
+		return fault_set(reterr, r, "invalid_request", "",
+			"not a JSON message: %s, at byte %zu of %zu", flaw.reason, flaw.offset, len);
+	return 0;
+}
+
+static json_object *parse_text(const char *text, size_t len)
+{
+	json_tokener *tok = json_tokener_new_ex(LIMIT_DEPTH + 1);
+	json_object *obj = NULL;
+
+	if (!tok)
+		return NULL;
+	json_tokener_set_flags(tok, JSON_TOKENER_STRICT);
+	obj = json_tokener_parse_ex(tok, text, len);
+	json_tokener_free(tok);
+	return obj;
+}
+
+static int parse_request(
+	struct call *c, const char *text, size_t len, struct request *ret, struct fault *reterr)
+{
+	struct fault fault;
+	int r;
+
+	if (len > LIMIT_MESSAGE)
+		return limit_fault(c, "message", len, LIMIT_MESSAGE, reterr);
+	r = check_text(c, text, len, reterr);
+	if (r < 0)
+		return r;
+	c->request = parse_text(text, len);
+	if (!json_object_is_type(c->request, json_type_object))
+		return fault_set(reterr, -EINVAL, "invalid_request", "", "a message must be a JSON object");
+	r = members_parse(request_members, c->request, ret, &fault);
+	if (r < 0) {
+		c->details = members_details(request_members, c->request, &fault);
+		*reterr = fault;
+		return r;
+	}
+	if (ret->upgrade)
+		return fault_set(
+			reterr, -EOPNOTSUPP, "invalid_request", "upgrade", "'upgrade' is not supported");
+	return 0;
+}
+
+static int method_unknown(struct call *c, const char *method, struct fault *reterr)
+{
+	const char *dot = strrchr(method, '.');
+	size_t n = dot ? dot - method : 0;
+	char name[sizeof(((struct request *)0)->method)];
+
+	for (size_t i = 0; i < ARRAY_SIZE(interfaces); i++)
+		if (strlen(interfaces[i].name) == n && strncmp(interfaces[i].name, method, n) == 0) {
+			detail_str(c, "method", method);
+			return fault_set(reterr, -ENOENT, "method_not_found", "", "no such method");
+		}
+	snprintf(name, sizeof(name), "%.*s", dot ? (int)n : (int)strlen(method), method);
+	detail_str(c, "interface", name);
+	return fault_set(reterr, -ENOENT, "interface_not_found", "", "no such interface");
+}
+
+static const struct command *find_command(const char *method)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		if (str_eq(commands[i].method, method))
+			return &commands[i];
+	return NULL;
+}
+
+/* The errors of the standard interface know of a wrong parameter only its name. */
+static void standard_fault(struct call *c, struct fault *fault)
+{
+	if (strncmp(c->command->method, STANDARD ".", sizeof(STANDARD)) != 0 || !fault->field[0])
+		return;
+	json_drop(c->details);
+	c->details = NULL;
+	detail_str(c, "parameter", fault->field);
+	str_copy(fault->code, "invalid_parameter");
+}
+
+/* What a handler's own table knows about a parameter at fault. */
+static void add_details(struct call *c, struct fault *fault)
+{
+	if (!c->details)
+		c->details = members_details(c->command->members, c->parameters, fault);
+	standard_fault(c, fault);
+}
+
+static int dispatch(struct call *c, unsigned int access, const char *text, size_t len, struct fault *reterr)
+{
+	struct request request = {0};
+	int r;
+
+	r = parse_request(c, text, len, &request, reterr);
+	if (r < 0)
+		return r;
+	c->more = request.more;
+	c->oneway = request.oneway;
+	c->parameters = request.parameters;
+	c->command = find_command(request.method);
+	if (!c->command)
+		return method_unknown(c, request.method, reterr);
+	if (!(access & c->command->access))
+		return fault_set(reterr, -EACCES, "permission_denied", "",
+			"%s is for root, the daemon's own user and members of the socket's group",
+			c->command->method);
+	/* a handler checks against this table itself, where it needs the values */
+	if (c->command->members == no_members)
+		r = members_parse(no_members, c->parameters, NULL, reterr);
+	if (r == 0)
+		r = c->command->handler(c, reterr);
+	if (r < 0)
+		add_details(c, reterr);
+	return r;
+}
+
+struct call *call_begin(struct manager *m, unsigned int access, const char *text, size_t len,
+	call_reply_fn reply_fn, void *userdata)
+{
+	_cleanup_(call_abandonp) struct call *c = calloc(1, sizeof(*c));
+	struct fault fault = {.code = "no_memory", .text = "out of memory"};
+	int r;
+
+	if (!c) {
+		reply_fn(NULL, true, userdata);
+		return NULL;
+	}
+	c->manager = m;
+	c->reply = reply_fn;
+	c->userdata = userdata;
+	r = dispatch(c, access, text, len, &fault);
+	if (r < 0)
+		reply_error(c, &fault);
+	return c->answered || c->oneway ? NULL : TAKE_PTR(c);
+}

@@ -1,0 +1,745 @@
+// SPDX-License-Identifier: MIT
+/* Loads the ledger's programs, chooses for each site the best hook that this kernel takes, and reads the
+ * books. */
+#include "ledger.h"
+
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include "ledger.skel.h"
+
+DEFINE_CLEANUP(struct ledger_bpf *, ledger_bpf__destroy)
+DEFINE_CLEANUP(struct btf *, btf__free)
+
+const char *const evidence_names[] = {"unavailable", "derived", "observed"};
+
+const struct site_row site_rows[SITE_MAX] = {
+#define COPY_SITE(id, name, side, kind, meaning) {name, side, kind, meaning},
+#include "sites.def"
+#undef COPY_SITE
+};
+
+enum tier { TIER_FENTRY, TIER_TRACEPOINT, TIER_MAX };
+static const char *const tier_names[] = {"fentry", "tracepoint"};
+
+/* What is chosen as a whole: all needed hooks of a group's tier, or none of them. */
+enum group {
+	GROUP_SEND,
+	GROUP_RECV,
+	GROUP_MAP,
+	GROUP_DEFERRED,
+	GROUP_SKB_COPY,
+	GROUP_COMPLETE,
+	GROUP_RETRANSMIT,
+	GROUP_LIFE,
+	GROUP_MAX
+};
+
+enum need { NEEDED, OPTIONAL };
+
+#define BOTH TIER_MAX
+
+/*
+ * The kernel may skip a run of a program. Such a miss is audited when the equations named here hold: bytes
+ * that the run would have booked would be missing on one side. A miss that no equation can show leaves a
+ * doubt.
+ */
+static const struct hook {
+	const char *program;
+	enum group group;
+	enum tier tier; /* BOTH: the same in either tier */
+	enum need need;
+	const char *audit[HOOK_AUDITS];
+} hooks[] = {
+	{"tx_call", GROUP_SEND, TIER_FENTRY, NEEDED, {}},
+	{"site_TX_COPY", GROUP_SEND, TIER_FENTRY, NEEDED, {"accepted"}},
+	{"site_TX_PIN", GROUP_SEND, TIER_FENTRY, NEEDED, {}},
+	{"zc_realloc", GROUP_SEND, TIER_FENTRY, NEEDED, {"completed", "deferred"}},
+	{"site_TX_SPLICE", GROUP_SEND, TIER_FENTRY, OPTIONAL, {"accepted"}}, /* gone in 6.5 */
+	{"tx_turn", GROUP_SEND, TIER_TRACEPOINT, NEEDED, {}},
+	{"tx_length", GROUP_SEND, TIER_TRACEPOINT, NEEDED, {"accepted"}},
+	{"site_RX_COPY", GROUP_RECV, TIER_FENTRY, NEEDED, {"received"}},
+	{"site_RX_DISCARD", GROUP_RECV, TIER_FENTRY, NEEDED, {"received", "delivered"}},
+	{"rx_copy_tp", GROUP_RECV, TIER_TRACEPOINT, NEEDED, {"received"}},
+	{"rx_length", GROUP_RECV, TIER_TRACEPOINT, NEEDED, {"received", "delivered"}},
+	{"site_RX_MAP", GROUP_MAP, TIER_FENTRY, NEEDED, {"received"}},
+	{"site_TX_DEFERRED_COPY", GROUP_DEFERRED, TIER_FENTRY, NEEDED, {"deferred"}},
+	{"deferred_receive", GROUP_DEFERRED, TIER_TRACEPOINT, NEEDED, {"deferred"}},
+	{"site_SKB_COPY", GROUP_SKB_COPY, TIER_FENTRY, NEEDED, {}},
+	{"copy_csum_bits", GROUP_SKB_COPY, TIER_FENTRY, NEEDED, {}},
+	{"coalesce", GROUP_SKB_COPY, TIER_FENTRY, NEEDED, {}},
+	{"egress_linear", GROUP_SKB_COPY, TIER_TRACEPOINT, NEEDED, {}},
+	/* A merge that was missed is told again by the notification it went into, whose code may be another:
+	   "deferred". */
+	{"site_ZC_COMPLETE", GROUP_COMPLETE, BOTH, NEEDED, {"completed", "deferred"}},
+	{"zc_purged", GROUP_COMPLETE, BOTH, NEEDED, {"completed", "deferred"}},
+	{"retransmit", GROUP_RETRANSMIT, BOTH, NEEDED, {"deferred"}},
+	{"sock_base", GROUP_LIFE, BOTH, NEEDED, {}},
+	{"sock_end", GROUP_LIFE, BOTH, NEEDED, {"sent"}},
+};
+#define HOOKS ARRAY_SIZE(hooks)
+
+/* How a group's tier serves a site. A reason is the rule of a derived figure. */
+static const struct service {
+	enum copy_site site;
+	enum group group;
+	enum tier tier;
+	enum evidence evidence;
+	const char *hook, *reason;
+} services[] = {
+	{SITE_TX_COPY, GROUP_SEND, TIER_FENTRY, EVIDENCE_DERIVED, "fexit/tcp_sendmsg_locked",
+		"bytes that the call returned, less those pinned or spliced"},
+	{SITE_TX_COPY, GROUP_SEND, TIER_TRACEPOINT, EVIDENCE_DERIVED, "tp_btf/tcp_sendmsg_locked",
+		"write_seq's movement in turns of calls whose flags and route copy"},
+	{SITE_TX_PIN, GROUP_SEND, TIER_FENTRY, EVIDENCE_OBSERVED, "fexit/skb_zerocopy_iter_stream", NULL},
+	{SITE_TX_PIN, GROUP_SEND, TIER_TRACEPOINT, EVIDENCE_DERIVED, "tp_btf/tcp_sendmsg_locked",
+		"write_seq's movement in turns of calls whose flags and route pin"},
+	{SITE_TX_SPLICE, GROUP_SEND, TIER_FENTRY, EVIDENCE_DERIVED, "fexit/tcp_sendmsg_locked",
+		"bytes that a call with MSG_SPLICE_PAGES returned (before 6.5: do_tcp_sendpages)"},
+	{SITE_TX_SPLICE, GROUP_SEND, TIER_TRACEPOINT, EVIDENCE_DERIVED, "tp_btf/tcp_sendmsg_locked",
+		"write_seq's movement in turns of calls whose flags and route splice"},
+	{SITE_TX_DEFERRED_COPY, GROUP_DEFERRED, TIER_FENTRY, EVIDENCE_OBSERVED, "fentry/skb_copy_ubufs",
+		NULL},
+	{SITE_TX_DEFERRED_COPY, GROUP_DEFERRED, TIER_TRACEPOINT, EVIDENCE_DERIVED, "tp_btf/netif_receive_skb",
+		"fragments of an skb that still carries pinned pages when it is received on this host: the "
+		"next step "
+		"copies them"},
+	{SITE_SKB_COPY, GROUP_SKB_COPY, TIER_FENTRY, EVIDENCE_OBSERVED,
+		"fexit/skb_copy_bits, skb_copy_and_csum_bits, skb_try_coalesce", NULL},
+	{SITE_SKB_COPY, GROUP_SKB_COPY, TIER_TRACEPOINT, EVIDENCE_DERIVED, "tp_btf/net_dev_start_xmit",
+		"payload in the linear part at egress; packet taps, collapse and coalescing are not seen"},
+	{SITE_RX_COPY, GROUP_RECV, TIER_FENTRY, EVIDENCE_OBSERVED, "fexit/skb_copy_datagram_iter", NULL},
+	{SITE_RX_COPY, GROUP_RECV, TIER_TRACEPOINT, EVIDENCE_OBSERVED, "tp_btf/skb_copy_datagram_iovec",
+		NULL},
+	{SITE_RX_MAP, GROUP_MAP, TIER_FENTRY, EVIDENCE_OBSERVED, "fexit/tcp_zerocopy_receive", NULL},
+	{SITE_RX_MAP, GROUP_RECV, TIER_TRACEPOINT, EVIDENCE_DERIVED, "tp_btf/tcp_destroy_sock",
+		"copied_seq's movement that no receive call explains: none as long as gap.rx is 0"},
+	{SITE_RX_DISCARD, GROUP_RECV, TIER_FENTRY, EVIDENCE_OBSERVED, "fexit/tcp_recvmsg_locked", NULL},
+	{SITE_RX_DISCARD, GROUP_RECV, TIER_TRACEPOINT, EVIDENCE_OBSERVED, "tp_btf/sock_recv_length", NULL},
+	{SITE_ZC_COMPLETE, GROUP_COMPLETE, BOTH, EVIDENCE_OBSERVED, "tp_btf/consume_skb, kfree_skb", NULL},
+};
+
+/* What the kernel said of each hook when it was last asked; asked once, since a kernel does not change under
+ * us. */
+struct hook_state {
+	int error;         /* 0, or the negative errno of load or attach */
+	const char *stage; /* "find", "load", "attach" */
+};
+
+static struct kernel_answer {
+	bool known;
+	struct hook_state hook[HOOKS];
+	bool has_rdonly_cast, retransmit_has_err;
+	uint64_t sock_ofree;
+	int learn_error;
+} kernel;
+
+struct ledger {
+	struct ledger_bpf *bpf;
+	struct bpf_link *link[HOOKS];
+	enum tier tier[GROUP_MAX]; /* TIER_MAX: none */
+	char reason[GROUP_MAX][256];
+	int cpus;
+	bool attached[HOOKS];
+};
+
+/* ---- what this kernel takes ---- */
+
+static struct bpf_program *program_of(const struct ledger_bpf *bpf, const char *name)
+{
+	return bpf_object__find_program_by_name(bpf->obj, name);
+}
+
+/* The kernel's name of the thing that a section attaches to, and its BTF kind; NULL: nothing to find. */
+static bool target_exists(const struct btf *btf, const char *section)
+{
+	const char *name = strchr(section, '/') + 1;
+	char trace[80];
+
+	if (strncmp(section, "iter/", 5) == 0)
+		return true;
+	if (strncmp(section, "tp_btf/", 7) != 0)
+		return btf__find_by_name_kind(btf, name, BTF_KIND_FUNC) > 0;
+	snprintf(trace, sizeof(trace), "btf_trace_%s", name);
+	return btf__find_by_name_kind(btf, trace, BTF_KIND_TYPEDEF) > 0;
+}
+
+static int trace_arguments(const struct btf *btf, const char *name)
+{
+	const struct btf_type *t = btf__type_by_id(btf, btf__find_by_name_kind(btf, name, BTF_KIND_TYPEDEF));
+
+	t = t ? btf__type_by_id(btf, t->type) : NULL; /* the pointer */
+	t = t ? btf__type_by_id(btf, t->type) : NULL; /* the prototype */
+	return t && btf_is_func_proto(t) ? btf_vlen(t) - 1 : -1;
+}
+
+static void set_knobs(struct ledger_bpf *bpf)
+{
+	bpf->rodata->has_rdonly_cast = kernel.has_rdonly_cast;
+	bpf->rodata->retransmit_has_err = kernel.retransmit_has_err;
+	bpf->rodata->sock_ofree = kernel.sock_ofree;
+}
+
+/* Loads the hooks that were not refused yet, or only one of them. */
+static int trial_load(size_t only, struct ledger_bpf **ret)
+{
+	_cleanup_(ledger_bpf__destroyp) struct ledger_bpf *bpf = ledger_bpf__open();
+	int r;
+
+	if (!bpf)
+		return -errno;
+	set_knobs(bpf);
+	for (size_t i = 0; i < HOOKS; i++)
+		bpf_program__set_autoload(program_of(bpf, hooks[i].program),
+			!kernel.hook[i].error && (only == HOOKS || only == i));
+	r = ledger_bpf__load(bpf);
+	if (r >= 0)
+		*ret = TAKE_PTR(bpf);
+	return r;
+}
+
+/* All at once where the kernel takes all; else each alone, to learn which it refuses, and then the rest. */
+static int load_what_loads(struct ledger_bpf **ret)
+{
+	int r = trial_load(HOOKS, ret);
+
+	if (r >= 0)
+		return 0;
+	for (size_t i = 0; i < HOOKS; i++) {
+		_cleanup_(ledger_bpf__destroyp) struct ledger_bpf *alone = NULL;
+
+		if (kernel.hook[i].error)
+			continue;
+		r = trial_load(i, &alone);
+		if (r < 0)
+			kernel.hook[i] = (struct hook_state){r, "load"};
+	}
+	return trial_load(HOOKS, ret);
+}
+
+static int iter_attach(struct ledger_bpf *bpf, struct bpf_link **ret)
+{
+	union bpf_iter_link_info info = {.map.map_fd = bpf_map__fd(bpf->maps.socks)};
+	DECLARE_LIBBPF_OPTS(bpf_iter_attach_opts, opts, .link_info = &info, .link_info_len = sizeof(info));
+
+	*ret = bpf_program__attach_iter(bpf->progs.sock_base, &opts);
+	return *ret ? 0 : -errno;
+}
+
+static int hook_attach(struct ledger_bpf *bpf, const struct hook *h, struct bpf_link **ret)
+{
+	struct bpf_program *p = program_of(bpf, h->program);
+
+	if (p == bpf->progs.sock_base)
+		return iter_attach(bpf, ret);
+	*ret = bpf_program__attach(p);
+	return *ret ? 0 : -errno;
+}
+
+/* A completion on a socket pair of our own shows the address of sock_ofree to the program learn. */
+static int zerocopy_once(int tx, int rx)
+{
+	char control[128], buffer[4096] = {0};
+	struct msghdr msg = {.msg_control = control, .msg_controllen = sizeof(control)};
+	struct pollfd p = {.fd = tx};
+	int one = 1;
+
+	if (setsockopt(tx, SOL_SOCKET, SO_ZEROCOPY, &one, sizeof(one)) < 0)
+		return -errno;
+	if (send(tx, buffer, sizeof(buffer), MSG_ZEROCOPY | MSG_NOSIGNAL) < 0)
+		return -errno;
+	if (recv(rx, buffer, sizeof(buffer), MSG_WAITALL) < 0)
+		return -errno;
+	if (poll(&p, 1, 1000) <= 0)
+		return -ETIMEDOUT;
+	return recvmsg(tx, &msg, MSG_ERRQUEUE | MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+static int tcp_pair(int *ret_tx, int *ret_rx)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(a);
+	_cleanup_close_ int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	_cleanup_close_ int tx = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (listener < 0 || tx < 0 || bind(listener, (struct sockaddr *)&a, len) < 0 ||
+		listen(listener, 1) < 0 || getsockname(listener, (struct sockaddr *)&a, &len) < 0 ||
+		connect(tx, (struct sockaddr *)&a, len) < 0)
+		return -errno;
+	*ret_rx = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	if (*ret_rx < 0)
+		return -errno;
+	*ret_tx = TAKE_FD(tx);
+	return 0;
+}
+
+static int learn_sock_ofree(void)
+{
+	_cleanup_(ledger_bpf__destroyp) struct ledger_bpf *bpf = ledger_bpf__open();
+	_cleanup_close_ int tx = -1, rx = -1;
+	uint64_t cookie = 0;
+	socklen_t len = sizeof(cookie);
+	int r;
+
+	if (!bpf)
+		return -errno;
+	r = tcp_pair(&tx, &rx);
+	if (r < 0)
+		return r;
+	if (getsockopt(tx, SOL_SOCKET, SO_COOKIE, &cookie, &len) < 0)
+		return -errno;
+	set_knobs(bpf);
+	bpf->rodata->learn_cookie = cookie;
+	bpf_program__set_autoload(bpf->progs.learn, true);
+	r = ledger_bpf__load(bpf);
+	if (r < 0)
+		return r;
+	bpf->links.learn = bpf_program__attach(bpf->progs.learn);
+	if (!bpf->links.learn)
+		return -errno;
+	r = zerocopy_once(tx, rx);
+	if (r < 0)
+		return r;
+	kernel.sock_ofree = bpf->bss->learnt;
+	return kernel.sock_ofree ? 0 : -ENODATA;
+}
+
+static int quiet(enum libbpf_print_level level, const char *format, va_list args)
+{
+	if (level == LIBBPF_WARN && getenv("COPYLEDGER_LIBBPF_LOG"))
+		return vfprintf(stderr, format, args);
+	return 0;
+}
+
+static int ask_btf(void)
+{
+	_cleanup_(btf__freep) struct btf *btf = btf__load_vmlinux_btf();
+	_cleanup_(ledger_bpf__destroyp) struct ledger_bpf *bpf = NULL;
+
+	if (!btf)
+		return -errno;
+	bpf = ledger_bpf__open();
+	if (!bpf)
+		return -errno;
+	for (size_t i = 0; i < HOOKS; i++)
+		if (!target_exists(btf, bpf_program__section_name(program_of(bpf, hooks[i].program))))
+			kernel.hook[i] = (struct hook_state){-ENOENT, "find"};
+	kernel.has_rdonly_cast = btf__find_by_name_kind(btf, "bpf_rdonly_cast", BTF_KIND_FUNC) > 0;
+	kernel.retransmit_has_err = trace_arguments(btf, "btf_trace_tcp_retransmit_skb") >= 3;
+	return 0;
+}
+
+/* Asks the kernel about every hook: is its target there, does it load, does it attach. */
+static int ask_kernel(struct fault *reterr)
+{
+	_cleanup_(ledger_bpf__destroyp) struct ledger_bpf *bpf = NULL;
+	int r;
+
+	libbpf_set_print(quiet);
+	memset(&kernel, 0, sizeof(kernel));
+	r = ask_btf();
+	if (r < 0)
+		return fault_set(reterr, r, "no_btf", "",
+			"the kernel's types cannot be read from /sys/kernel/btf/vmlinux: %s; the ledger "
+			"needs a kernel "
+			"with CONFIG_DEBUG_INFO_BTF",
+			strerror(-r));
+	r = load_what_loads(&bpf);
+	if (r < 0)
+		return fault_set(reterr, r, "no_bpf", "",
+			"BPF programs cannot be loaded: %s; the daemon needs CAP_BPF and CAP_PERFMON",
+			strerror(-r));
+	for (size_t i = 0; i < HOOKS; i++) {
+		struct bpf_link *link = NULL;
+
+		if (kernel.hook[i].error)
+			continue;
+		r = hook_attach(bpf, &hooks[i], &link);
+		if (r < 0)
+			kernel.hook[i] = (struct hook_state){r, "attach"};
+		bpf_link__destroy(link);
+	}
+	kernel.learn_error = learn_sock_ofree();
+	for (size_t i = 0; i < HOOKS; i++)
+		if (kernel.learn_error && hooks[i].group == GROUP_COMPLETE && !kernel.hook[i].error)
+			kernel.hook[i] = (struct hook_state){kernel.learn_error, "learn"};
+	kernel.known = true;
+	return 0;
+}
+
+/* ---- choosing ---- */
+
+static bool of_tier(const struct hook *h, enum tier tier)
+{
+	return h->tier == tier || h->tier == BOTH;
+}
+
+/* NULL if all needed hooks of the group's tier work, else the first that does not. */
+static const struct hook *missing_hook(enum group group, enum tier tier, bool *ret_any)
+{
+	*ret_any = false;
+	for (size_t i = 0; i < HOOKS; i++) {
+		if (hooks[i].group != group || !of_tier(&hooks[i], tier))
+			continue;
+		*ret_any = true;
+		if (hooks[i].need == NEEDED && kernel.hook[i].error)
+			return &hooks[i];
+	}
+	return NULL;
+}
+
+static void explain_missing(const struct hook *h, char *buf, size_t n)
+{
+	const struct hook_state *s = &kernel.hook[h - hooks];
+
+	snprintf(buf, n, "%s: %s: %s", h->program, s->stage,
+		s->error == -ENOENT && str_eq(s->stage, "find") ? "this kernel has no such hook"
+								: strerror(-s->error));
+}
+
+static enum tier choose_tier(enum group group, const char *wanted, char *reason, size_t n)
+{
+	reason[0] = 0;
+	for (enum tier t = 0; t < TIER_MAX; t++) {
+		const struct hook *missing;
+		bool any;
+
+		if (!str_eq(wanted, "auto") && !str_eq(wanted, tier_names[t]))
+			continue;
+		missing = missing_hook(group, t, &any);
+		if (any && !missing)
+			return t;
+		if (any && !reason[0])
+			explain_missing(missing, reason, n);
+	}
+	if (!reason[0])
+		snprintf(reason, n, "no hook of the %s tier serves it", wanted);
+	return TIER_MAX;
+}
+
+static const struct service *service_of(const struct ledger *l, enum copy_site site)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(services); i++) {
+		const struct service *s = &services[i];
+
+		if (s->site == site && l->tier[s->group] != TIER_MAX &&
+			(s->tier == BOTH || s->tier == l->tier[s->group]))
+			return s;
+	}
+	return NULL;
+}
+
+static const char *unavailable_reason(const struct ledger *l, enum copy_site site)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(services); i++)
+		if (services[i].site == site)
+			return l->reason[services[i].group];
+	return "no program";
+}
+
+struct site_status ledger_site(const struct ledger *l, enum copy_site site)
+{
+	const struct service *s;
+
+	if (site == SITE_APP_PACK)
+		return (struct site_status){EVIDENCE_OBSERVED, "the sender's lane", NULL};
+	s = service_of(l, site);
+	if (s)
+		return (struct site_status){s->evidence, s->hook, s->reason};
+	return (struct site_status){EVIDENCE_UNAVAILABLE, NULL, unavailable_reason(l, site)};
+}
+
+const char *ledger_tier(const struct ledger *l)
+{
+	return l->tier[GROUP_SEND] == TIER_MAX ? "none" : tier_names[l->tier[GROUP_SEND]];
+}
+
+static void choose(struct ledger *l, const char *wanted)
+{
+	for (enum group g = 0; g < GROUP_MAX; g++)
+		l->tier[g] = choose_tier(g, wanted, l->reason[g], sizeof(l->reason[g]));
+}
+
+static bool chosen(const struct ledger *l, size_t hook)
+{
+	enum tier t = l->tier[hooks[hook].group];
+
+	return t != TIER_MAX && of_tier(&hooks[hook], t) && !kernel.hook[hook].error;
+}
+
+/* ---- an account ---- */
+
+static int load_chosen(struct ledger *l, const struct ledger_config *config)
+{
+	int r;
+
+	l->bpf = ledger_bpf__open();
+	if (!l->bpf)
+		return -errno;
+	set_knobs(l->bpf);
+	bpf_map__set_max_entries(l->bpf->maps.owners, MAX(config->sockets, 1U));
+	bpf_map__set_max_entries(l->bpf->maps.zc_sends, MAX(config->zc_sends, 1U));
+	for (size_t i = 0; i < HOOKS; i++)
+		bpf_program__set_autoload(program_of(l->bpf, hooks[i].program), chosen(l, i));
+	r = ledger_bpf__load(l->bpf);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < HOOKS; i++) {
+		if (!chosen(l, i) || hooks[i].group == GROUP_LIFE)
+			continue;
+		r = hook_attach(l->bpf, &hooks[i], &l->link[i]);
+		if (r < 0)
+			return r;
+		l->attached[i] = true;
+	}
+	return 0;
+}
+
+/* The socket's end is attached like all others; its base is an iterator, run on demand by ledger_arm(). */
+static int attach_life(struct ledger *l)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < HOOKS && !r; i++)
+		if (chosen(l, i) && str_eq(hooks[i].program, "sock_end")) {
+			r = hook_attach(l->bpf, &hooks[i], &l->link[i]);
+			l->attached[i] = !r;
+		}
+	return r;
+}
+
+int ledger_open(const struct ledger_config *config, struct ledger **ret, struct fault *reterr)
+{
+	_cleanup_(ledger_closep) struct ledger *l = NULL;
+	int r;
+
+	if (!kernel.known) {
+		r = ask_kernel(reterr);
+		if (r < 0)
+			return r;
+	}
+	l = calloc(1, sizeof(*l));
+	if (!l)
+		return fault_set(reterr, -ENOMEM, "no_memory", "", "out of memory");
+	l->cpus = libbpf_num_possible_cpus();
+	if (l->cpus < 0)
+		return fault_set(reterr, l->cpus, "no_bpf", "", "the number of CPUs cannot be read: %s",
+			strerror(-l->cpus));
+	choose(l, config->tier);
+	r = load_chosen(l, config);
+	if (r >= 0)
+		r = attach_life(l);
+	if (r < 0)
+		return fault_set(reterr, r, "no_bpf", "", "the ledger's programs cannot be attached: %s",
+			strerror(-r));
+	*ret = TAKE_PTR(l);
+	return 0;
+}
+
+struct ledger *ledger_close(struct ledger *l)
+{
+	if (!l)
+		return NULL;
+	for (size_t i = 0; i < HOOKS; i++)
+		bpf_link__destroy(l->link[i]);
+	ledger_bpf__destroy(l->bpf);
+	free(l);
+	return NULL;
+}
+
+int ledger_register(struct ledger *l, int fd, uint64_t id)
+{
+	struct sock_row row = {.id = id};
+	uint64_t cookie;
+	socklen_t len = sizeof(cookie);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) < 0)
+		return -errno;
+	if (bpf_map_update_elem(bpf_map__fd(l->bpf->maps.owners), &cookie, &id, BPF_ANY) < 0)
+		return -errno;
+	if (bpf_map_update_elem(bpf_map__fd(l->bpf->maps.socks), &fd, &row, BPF_NOEXIST) < 0)
+		return -errno;
+	return 0;
+}
+
+int ledger_arm(struct ledger *l)
+{
+	_cleanup_close_ int fd = -1;
+	struct bpf_link *link;
+	char sink[64];
+	int r;
+
+	if (l->tier[GROUP_LIFE] == TIER_MAX)
+		return -EOPNOTSUPP;
+	r = iter_attach(l->bpf, &link);
+	if (r < 0)
+		return r;
+	fd = bpf_iter_create(bpf_link__fd(link));
+	r = fd < 0 ? -errno : 0;
+	while (!r && read(fd, sink, sizeof(sink)) > 0)
+		;
+	bpf_link__destroy(link);
+	return r;
+}
+
+/* ---- books ---- */
+
+static int read_site(const struct ledger *l, struct cell *percpu, uint32_t site, struct cell *ret)
+{
+	if (bpf_map_lookup_elem(bpf_map__fd(l->bpf->maps.cells), &site, percpu) < 0)
+		return -errno;
+	for (int cpu = 0; cpu < l->cpus; cpu++) {
+		ret->hits += percpu[cpu].hits;
+		ret->bytes += percpu[cpu].bytes;
+		for (size_t i = 0; i < CELL_BUCKETS; i++)
+			ret->log2[i] += percpu[cpu].log2[i];
+	}
+	return 0;
+}
+
+int ledger_read(struct ledger *l, struct books *ret)
+{
+	_cleanup_free_ struct cell *cells = calloc(l->cpus, sizeof(*cells));
+	_cleanup_free_ struct tally *tallies = calloc(l->cpus, sizeof(*tallies));
+	struct books b = {};
+	uint32_t zero = 0;
+	int r;
+
+	if (!cells || !tallies)
+		return -ENOMEM;
+	for (uint32_t s = 0; s < SITE_MAX; s++) {
+		r = read_site(l, cells, s, &b.site[s]);
+		if (r < 0)
+			return r;
+	}
+	if (bpf_map_lookup_elem(bpf_map__fd(l->bpf->maps.tallies), &zero, tallies) < 0)
+		return -errno;
+	for (int cpu = 0; cpu < l->cpus; cpu++)
+		for (size_t i = 0; i < COUNTER_MAX; i++)
+			b.counter[i] += tallies[cpu].v[i];
+	*ret = b;
+	return 0;
+}
+
+size_t ledger_hooks(const struct ledger *l, struct hook_cost *ret, size_t max)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < HOOKS && n < max; i++) {
+		struct bpf_program *p = program_of(l->bpf, hooks[i].program);
+		struct bpf_prog_info info = {};
+		__u32 len = sizeof(info);
+
+		if (!l->attached[i] || bpf_obj_get_info_by_fd(bpf_program__fd(p), &info, &len) < 0)
+			continue;
+		ret[n] = (struct hook_cost){hooks[i].program, bpf_program__section_name(p),
+			info.recursion_misses, info.run_cnt, info.run_time_ns, {}};
+		memcpy(ret[n++].audit, hooks[i].audit, sizeof(hooks[i].audit));
+	}
+	return n;
+}
+
+/* ---- probe ---- */
+
+static json_object *text_or_null(const char *s)
+{
+	return s && *s ? json_object_new_string(s) : NULL;
+}
+
+static json_object *site_to_json(const struct ledger *l, enum copy_site site)
+{
+	const struct site_row *row = &site_rows[site];
+	struct site_status s = ledger_site(l, site);
+	json_object *o = json_object_new_object();
+
+	json_object_object_add(o, "site", json_object_new_string(row->name));
+	json_object_object_add(o, "side", json_object_new_string(row->side));
+	json_object_object_add(o, "kind", json_object_new_string(row->kind));
+	json_object_object_add(o, "meaning", json_object_new_string(row->meaning));
+	json_object_object_add(o, "evidence", json_object_new_string(evidence_names[s.evidence]));
+	json_object_object_add(o, "hook", text_or_null(s.hook));
+	json_object_object_add(o, "reason", text_or_null(s.reason));
+	return o;
+}
+
+static json_object *hook_to_json(const struct ledger_bpf *bpf, size_t i)
+{
+	const struct hook *h = &hooks[i];
+	const struct hook_state *s = &kernel.hook[i];
+	json_object *o = json_object_new_object();
+	char reason[160] = "";
+
+	if (s->error)
+		explain_missing(h, reason, sizeof(reason));
+	json_object_object_add(o, "program", json_object_new_string(h->program));
+	json_object_object_add(o, "attach",
+		json_object_new_string(
+			strchr(bpf_program__section_name(program_of(bpf, h->program)), '/') + 1));
+	json_object_object_add(
+		o, "tier", json_object_new_string(h->tier == BOTH ? "both" : tier_names[h->tier]));
+	json_object_object_add(o, "available", json_object_new_boolean(!s->error));
+	json_object_object_add(o, "error", s->error ? text_or_null(strerrorname_np(-s->error)) : NULL);
+	json_object_object_add(o, "reason", text_or_null(reason));
+	return o;
+}
+
+static json_object *summarise(const struct ledger *l)
+{
+	json_object *a = json_object_new_array();
+	unsigned int n[3] = {0};
+	char text[300];
+
+	for (enum copy_site s = 0; s < SITE_MAX; s++)
+		n[ledger_site(l, s).evidence]++;
+	snprintf(text, sizeof(text),
+		"Of %d copy sites this kernel shows %u as observed and %u as derived; %u %s unavailable.",
+		SITE_MAX, n[EVIDENCE_OBSERVED], n[EVIDENCE_DERIVED], n[EVIDENCE_UNAVAILABLE],
+		n[EVIDENCE_UNAVAILABLE] == 1 ? "is" : "are");
+	json_object_array_add(a, json_object_new_string(text));
+	if (l->tier[GROUP_SEND] == TIER_TRACEPOINT) {
+		char why[160];
+
+		choose_tier(GROUP_SEND, "fentry", why, sizeof(why));
+		snprintf(text, sizeof(text),
+			"Senders are seen through tracepoints; the fentry tier, which sees the copies "
+			"themselves, is "
+			"refused here (%s).",
+			why);
+		json_object_array_add(a, json_object_new_string(text));
+	}
+	return a;
+}
+
+int ledger_probe(json_object **ret_sites, json_object **ret_hooks, json_object **ret_summary)
+{
+	_cleanup_(ledger_bpf__destroyp) struct ledger_bpf *bpf = NULL;
+	struct ledger l = {};
+	struct fault fault = {};
+	json_object *sites, *rows;
+	int r;
+
+	r = ask_kernel(&fault);
+	for (enum group g = 0; r < 0 && g < GROUP_MAX; g++) {
+		l.tier[g] = TIER_MAX;
+		str_copy(l.reason[g], fault.text);
+	}
+	if (r >= 0)
+		choose(&l, "auto");
+	bpf = r >= 0 ? ledger_bpf__open() : NULL;
+	sites = json_object_new_array();
+	rows = json_object_new_array();
+	for (enum copy_site s = 0; s < SITE_MAX; s++)
+		json_object_array_add(sites, site_to_json(&l, s));
+	for (size_t i = 0; bpf && i < HOOKS; i++)
+		json_object_array_add(rows, hook_to_json(bpf, i));
+	*ret_summary = summarise(&l);
+	*ret_sites = sites;
+	*ret_hooks = rows;
+	return 0;
+}

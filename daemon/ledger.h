@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The ledger of one account: its programs in the kernel, attached as long as this object lives, and its
+ * books. Hooks are asked of the kernel one by one; a site that no hook can serve is unavailable, with the
+ * errno and the reason.
+ */
+#pragma once
+
+#include <json.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fault.h"
+#include "macro.h"
+#include "shared.h"
+
+struct ledger;
+
+enum evidence { EVIDENCE_UNAVAILABLE, EVIDENCE_DERIVED, EVIDENCE_OBSERVED };
+extern const char *const evidence_names[];
+
+struct site_row {
+	const char *name, *side, *kind, *meaning;
+};
+extern const struct site_row site_rows[SITE_MAX];
+
+/* How a site is served on this kernel. The strings live as long as the ledger (or the program, for
+ * constants). */
+struct site_status {
+	enum evidence evidence;
+	const char *hook;   /* NULL when unavailable */
+	const char *reason; /* the rule of a derived figure, or why there is none; NULL when observed */
+};
+
+struct books {
+	struct cell site[SITE_MAX];
+	uint64_t counter[COUNTER_MAX];
+};
+
+struct ledger_config {
+	const char *tier;  /* "auto", "fentry" or "tracepoint" */
+	uint32_t sockets;  /* that will be registered */
+	uint32_t zc_sends; /* MSG_ZEROCOPY sends that may be on their way at once */
+};
+
+/* Loads and attaches. A site without a hook is no error; no BPF at all is one, with its reason in *reterr. */
+int ledger_open(const struct ledger_config *config, struct ledger **ret, struct fault *reterr);
+/* Detaches and frees: nothing stays in the kernel. NULL is allowed. */
+struct ledger *ledger_close(struct ledger *l);
+DEFINE_CLEANUP(struct ledger *, ledger_close)
+
+/* Makes the socket behind fd one of the account's. id: unique in the account, not 0. The fd may be closed
+ * afterwards. */
+int ledger_register(struct ledger *l, int fd, uint64_t id);
+/* Takes the sequence bases of all registered sockets; nothing may be in flight on them. */
+int ledger_arm(struct ledger *l);
+
+int ledger_read(struct ledger *l, struct books *ret);
+struct site_status ledger_site(const struct ledger *l, enum copy_site site);
+/* The tier that serves the senders: "fentry", "tracepoint" or "none". */
+const char *ledger_tier(const struct ledger *l);
+
+#define HOOK_AUDITS 2
+struct hook_cost {
+	const char *program, *attach;
+	uint64_t misses; /* runs that the kernel skipped */
+	uint64_t runs;   /* counted only while kernel.bpf_stats_enabled */
+	uint64_t run_ns;
+	const char *
+		audit[HOOK_AUDITS]; /* equations that would show the bytes of a missed run; NULL: none does */
+};
+/* The attached programs, at most max of them; returns their number. */
+size_t ledger_hooks(const struct ledger *l, struct hook_cost *ret, size_t max);
+#define LEDGER_HOOKS_MAX 32
+
+/* Tries every hook now. Arrays of SiteStatus, HookStatus and sentences; the caller owns them. */
+int ledger_probe(json_object **ret_sites, json_object **ret_hooks, json_object **ret_summary);

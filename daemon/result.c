@@ -1,0 +1,706 @@
+// SPDX-License-Identifier: MIT
+/* The result document, block by block. */
+#include "result.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <time.h>
+
+#include "host.h"
+#include "jsonx.h"
+
+#define NS_PER_S 1000000000ULL
+
+/* ---- sums ---- */
+
+static uint64_t word_sum(const struct lg_shm *shm, size_t offset, bool window)
+{
+	uint64_t v = 0;
+
+	for (uint32_t i = 0; i < shm->plan.lanes; i++)
+		for (int s = 0; s < LG_SIDES; s++) {
+			const struct lg_side *side = &shm->lane[i].side[s];
+			const char *now = (const char *)(window && shm->end_ns ? &side->at_end : &side->now);
+			uint64_t n = __atomic_load_n((const uint64_t *)(now + offset), __ATOMIC_RELAXED);
+
+			v += window ? n - *(const uint64_t *)((const char *)&side->at_start + offset) : n;
+		}
+	return v;
+}
+
+struct lg_counts result_counts(const struct lg_shm *shm, bool window)
+{
+	struct lg_counts c;
+
+	for (size_t o = 0; o < sizeof(c); o += sizeof(uint64_t))
+		*(uint64_t *)((char *)&c + o) = word_sum(shm, o, window);
+	return c;
+}
+
+static uint64_t elapsed_ns(const struct run_facts *f)
+{
+	uint64_t end;
+
+	if (!f->shm || !f->shm->start_ns)
+		return 0;
+	end = f->shm->end_ns ? f->shm->end_ns : f->window_end_ns;
+	return end > f->shm->start_ns ? end - f->shm->start_ns : 0;
+}
+
+/* On these paths the receiver is a socket of this host, so that what is pinned is copied when it is
+ * delivered. */
+static const struct local_path {
+	const char *path, *cause;
+} local_paths[] = {
+	{"loopback", "the path loops to a local socket"},
+	{"veth", "the path is a veth pair and ends in a socket of this host"},
+};
+
+static const struct local_path *local_path(const char *path)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(local_paths); i++)
+		if (str_eq(local_paths[i].path, path))
+			return &local_paths[i];
+	return NULL;
+}
+
+/* tcpi_bytes_acked counts the SYN of the side that connected, and the FIN, as a byte each (RFC 4898 has
+ * neither). */
+static struct app_totals app_totals(const struct lg_shm *shm)
+{
+	struct lg_counts c = result_counts(shm, false);
+	struct app_totals t = {.sent = c.bytes_sent,
+		.received = c.bytes_received,
+		.acked_known = true,
+		.pack_copies = c.pack_copies,
+		.pack_bytes = c.pack_bytes};
+
+	for (uint32_t i = 0; i < shm->plan.lanes; i++)
+		for (int s = 0; s < LG_SIDES; s++) {
+			const struct lg_side *side = &shm->lane[i].side[s];
+			uint64_t control = side->tcp.bytes_acked - side->now.bytes_sent;
+
+			t.acked_known &= side->tcp.valid;
+			t.acked += side->tcp.bytes_acked - (control <= 2 ? control : 0);
+		}
+	return t;
+}
+
+/* ---- app ---- */
+
+static json_object *latency_json(const struct hist *h)
+{
+	static const struct {
+		const char *name;
+		double q;
+	} quantiles[] = {{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"p99_9", 0.999}};
+	json_object *o = json_object_new_object(), *buckets = json_object_new_array();
+
+	json_add_double(o, "mean", hist_mean(h) / 1e3);
+	for (size_t i = 0; i < ARRAY_SIZE(quantiles); i++)
+		json_add_double(o, quantiles[i].name, hist_quantile(h, quantiles[i].q) / 1e3);
+	json_add_double(o, "max", h->max / 1e3);
+	json_add_u64(o, "samples", h->count);
+	for (unsigned int i = 0; i < HIST_BUCKETS; i++) {
+		json_object *b;
+
+		if (!h->bucket[i])
+			continue;
+		b = json_object_new_object();
+		json_add_u64(b, "low_ns", hist_bucket_low(i));
+		json_add_u64(b, "high_ns", hist_bucket_high(i));
+		json_add_u64(b, "count", h->bucket[i]);
+		json_push(buckets, b);
+	}
+	json_add(o, "buckets", buckets);
+	return o;
+}
+
+static void add_latency(json_object *app, const struct lg_shm *shm)
+{
+	_cleanup_free_ struct hist *one_way = calloc(1, sizeof(*one_way)), *rtt = calloc(1, sizeof(*rtt));
+
+	if (!one_way || !rtt)
+		return;
+	for (uint32_t i = 0; i < shm->plan.lanes; i++)
+		for (int s = 0; s < LG_SIDES; s++) {
+			hist_add(one_way, &shm->lane[i].side[s].latency);
+			hist_add(rtt, &shm->lane[i].side[s].round_trip);
+		}
+	if (!shm->latency_valid)
+		json_add_null_reason(
+			app, "latency_us", "messages under 16 bytes are too short to carry a stamp");
+	else if (!one_way->count)
+		json_add_null_reason(app, "latency_us", "no message was received in the measured window");
+	else
+		json_add(app, "latency_us", latency_json(one_way));
+	json_add_str(app, "latency_is",
+		str_eq(shm->plan.workload, "stream") ? "one way, from the start of a message's send to the "
+						       "end of its receive; it includes queueing in the "
+						       "socket buffers"
+						     : "one way, from the start of a message's send to the "
+						       "end of its receive, in both directions");
+	if (rtt->count)
+		json_add(app, "round_trip_us", latency_json(rtt));
+	else
+		json_add_null_reason(app, "round_trip_us", "only the workload rr has round trips");
+}
+
+static json_object *app_json(const struct run_facts *f)
+{
+	json_object *o = json_object_new_object(), *life = json_object_new_object();
+	struct lg_counts w = result_counts(f->shm, true), l = result_counts(f->shm, false);
+	uint64_t ns = elapsed_ns(f);
+
+	json_add_str(o, "covers", "the measured window");
+	json_add_u64(o, "elapsed_ns", ns);
+	json_add_u64(o, "messages", w.messages_received);
+	json_add_u64(o, "bytes_sent", w.bytes_sent);
+	json_add_u64(o, "bytes_received", w.bytes_received);
+	json_add_u64(o, "send_calls", w.send_calls);
+	json_add_u64(o, "recv_calls", w.recv_calls);
+	if (ns) {
+		json_add_double(o, "throughput_gbps", w.bytes_received * 8.0 / ns);
+		json_add_double(o, "messages_per_s", w.messages_received * 1e9 / ns);
+	} else {
+		json_add_null(o, "throughput_gbps");
+		json_add_null(o, "messages_per_s");
+	}
+	json_add_u64(o, "fields", f->shm->fields);
+	json_add_u64(o, "ring", f->shm->ring);
+	json_add_str(o, "clock", f->shm->clock);
+	if (f->connect_ns)
+		json_add_u64(o, "start_to_window_ns", f->connect_ns);
+	else
+		json_add_null(o, "start_to_window_ns");
+	add_latency(o, f->shm);
+	json_add_u64(life, "messages", l.messages_received);
+	json_add_u64(life, "bytes_sent", l.bytes_sent);
+	json_add_u64(life, "bytes_received", l.bytes_received);
+	json_add(o, "whole_life", life);
+	return o;
+}
+
+/* ---- ledger ---- */
+
+/* Packing is counted by the lanes: each message packs its fields, so its histogram follows from the lengths
+ * of the fields. */
+static struct cell pack_cell(const struct lg_shm *shm)
+{
+	struct lg_counts c = result_counts(shm, false);
+	struct cell cell = {.hits = c.pack_copies, .bytes = c.pack_bytes};
+	uint64_t even, last;
+
+	if (!c.pack_copies || !shm->fields)
+		return cell;
+	even = shm->plan.size / shm->fields;
+	last = even + shm->plan.size % shm->fields;
+	cell.log2[even ? 63 - __builtin_clzll(even) : 0] += c.pack_copies - c.pack_copies / shm->fields;
+	cell.log2[last ? MIN(63 - __builtin_clzll(last), CELL_BUCKETS - 1) : 0] +=
+		c.pack_copies / shm->fields;
+	return cell;
+}
+
+static struct cell site_cell(const struct run_facts *f, enum copy_site s)
+{
+	return s == SITE_APP_PACK ? pack_cell(f->shm) : f->books->site[s];
+}
+
+static json_object *site_json(const struct run_facts *f, enum copy_site s)
+{
+	const struct site_row *row = &site_rows[s];
+	const struct site_status *st = &f->site[s];
+	struct cell c = site_cell(f, s);
+	json_object *o = json_object_new_object(), *h = json_object_new_array();
+	int last = CELL_BUCKETS;
+
+	json_add_str(o, "site", row->name);
+	json_add_str(o, "side", row->side);
+	json_add_str(o, "kind", row->kind);
+	json_add_str(o, "meaning", row->meaning);
+	if (st->evidence == EVIDENCE_UNAVAILABLE) {
+		json_add_null(o, "hits");
+		json_add_null(o, "bytes");
+	} else {
+		json_add_u64(o, "hits", c.hits);
+		json_add_u64(o, "bytes", c.bytes);
+		while (last && !c.log2[last - 1])
+			last--;
+		for (int i = 0; i < last; i++)
+			json_push(h, json_object_new_uint64(c.log2[i]));
+	}
+	json_add(o, "bytes_per_hit_log2", h);
+	json_add_str(o, "evidence", evidence_names[st->evidence]);
+	json_add_str(o, "hook", st->hook);
+	json_add_str(o, "reason", st->reason);
+	return o;
+}
+
+static bool is_copy(enum copy_site s)
+{
+	return str_eq(site_rows[s].kind, "copy");
+}
+
+/* Every site whose kind is copy, per delivered byte. A site that is not seen leaves the total a lower bound.
+ */
+static json_object *copies_json(const struct run_facts *f, uint64_t delivered)
+{
+	json_object *o = json_object_new_object();
+	uint64_t total = 0;
+	bool complete = true;
+
+	for (enum copy_site s = 0; s < SITE_MAX; s++) {
+		struct cell c = site_cell(f, s);
+
+		if (!is_copy(s))
+			continue;
+		if (f->site[s].evidence == EVIDENCE_UNAVAILABLE) {
+			complete = false;
+			json_add_null(o, site_rows[s].name);
+			continue;
+		}
+		total += c.bytes;
+		if (delivered)
+			json_add_double(o, site_rows[s].name, (double)c.bytes / delivered);
+		else
+			json_add_null(o, site_rows[s].name);
+	}
+	if (delivered)
+		json_add_double(o, "total", (double)total / delivered);
+	else
+		json_add_null(o, "total");
+	json_add_bool(o, "lower_bound", !complete);
+	return o;
+}
+
+static json_object *equation_json(const struct equation *e)
+{
+	json_object *o = json_object_new_object();
+
+	json_add_str(o, "rule", e->rule);
+	json_add_str(o, "text", e->text);
+	if (e->served) {
+		json_add_u64(o, "left", e->left);
+		json_add_u64(o, "right", e->right);
+		json_add_i64(o, "difference", (int64_t)(e->left - e->right));
+		json_add_bool(o, "holds", e->holds);
+	} else {
+		json_add_null(o, "left");
+		json_add_null(o, "right");
+		json_add_null(o, "difference");
+		json_add_null(o, "holds");
+	}
+	json_add_str(o, "reason", e->reason);
+	return o;
+}
+
+/* Skipped runs of the programs. *ret_doubtful: those whose bytes no equation would show. */
+static json_object *misses_json(
+	const struct run_facts *f, const struct equation *e, unsigned int n, uint64_t *ret_doubtful)
+{
+	json_object *a = json_object_new_array();
+
+	*ret_doubtful = 0;
+	for (size_t i = 0; i < f->n_hooks; i++) {
+		const struct hook_cost *h = &f->hooks[i];
+		bool audited = balance_audits(e, n, h->audit);
+		json_object *o, *by;
+
+		if (!h->misses)
+			continue;
+		*ret_doubtful += audited ? 0 : h->misses;
+		o = json_object_new_object();
+		by = json_object_new_array();
+		json_add_str(o, "program", h->program);
+		json_add_u64(o, "misses", h->misses);
+		for (size_t k = 0; audited && k < HOOK_AUDITS && h->audit[k]; k++)
+			json_push(by, json_object_new_string(h->audit[k]));
+		json_add(o, "audited_by", by);
+		json_push(a, o);
+	}
+	return a;
+}
+
+/* Why the books may be off, as sentences; none: they are exact. */
+static json_object *doubts_json(const struct run_facts *f, uint64_t doubtful, bool balanced)
+{
+	const uint64_t *c = f->books->counter;
+	const struct {
+		bool is;
+		const char *text;
+	} doubts[] = {
+		{doubtful,
+			"the kernel skipped runs of programs whose bytes no equation would show: see misses"},
+		{c[COUNTER_GAP_TX] || c[COUNTER_GAP_RX],
+			"sequence numbers moved by more than the calls explain: see gap"},
+		{c[COUNTER_ZC_LOST], "the map of zero-copy sends was full: see the counter zc_lost"},
+		{c[COUNTER_SOCKETS_CLOSED] != f->sockets_registered,
+			"not every socket of the run had ended when the books were closed"},
+		{!balanced, "an equation does not hold"},
+	};
+	json_object *a = json_object_new_array();
+
+	for (size_t i = 0; i < ARRAY_SIZE(doubts); i++)
+		if (doubts[i].is)
+			json_push(a, json_object_new_string(doubts[i].text));
+	return a;
+}
+
+static json_object *counters_json(const struct books *b)
+{
+	static const char *const names[] = {
+#define COUNTER(id, name, meaning) name,
+#include "counters.def"
+#undef COUNTER
+	};
+	json_object *o = json_object_new_object();
+
+	for (size_t i = 0; i < COUNTER_MAX; i++)
+		json_add_u64(o, names[i], b->counter[i]);
+	return o;
+}
+
+static json_object *ledger_json(const struct run_facts *f)
+{
+	struct balance_input in = {
+		.app = app_totals(f->shm), .books = f->books, .local_path = local_path(f->spec->path)};
+	json_object *o = json_object_new_object(), *sites = json_object_new_array(),
+		    *balance = json_object_new_array();
+	json_object *gap = json_object_new_object(), *misses, *doubts;
+	struct equation e[EQUATIONS_MAX];
+	unsigned int n, served = 0;
+	uint64_t doubtful;
+	bool balanced;
+
+	memcpy(in.site, f->site, sizeof(in.site));
+	n = balance_equations(&in, e);
+	balanced = balance_holds(e, n);
+	json_add_str(o, "covers", "the whole life of the run's connections");
+	json_add_str(o, "tier", f->tier);
+	for (enum copy_site s = 0; s < SITE_MAX; s++)
+		json_push(sites, site_json(f, s));
+	json_add(o, "sites", sites);
+	json_add(o, "copies_per_byte", copies_json(f, in.app.received));
+	json_add_u64(o, "delivered", in.app.received);
+	for (unsigned int i = 0; i < n; i++) {
+		served += e[i].served;
+		json_push(balance, equation_json(&e[i]));
+	}
+	json_add(o, "balance", balance);
+	json_add_u64(o, "equations_served", served);
+	json_add_u64(gap, "tx", f->books->counter[COUNTER_GAP_TX]);
+	json_add_u64(gap, "rx", f->books->counter[COUNTER_GAP_RX]);
+	json_add(o, "gap", gap);
+	misses = misses_json(f, e, n, &doubtful);
+	json_add(o, "misses", misses);
+	json_add(o, "counters", counters_json(f->books));
+	json_add_bool(o, "balanced", balanced);
+	doubts = doubts_json(f, doubtful, balanced);
+	json_add_bool(o, "exact", json_object_array_length(doubts) == 0);
+	json_add(o, "doubts", doubts);
+	return o;
+}
+
+/* ---- zero-copy ---- */
+
+struct verdict {
+	const char *verdict, *from;
+	double copied_share; /* of what was sent; below 0: not known */
+};
+
+/* The ledger decides, since completions can say copied where nothing was, and zero-copied where all was. */
+static struct verdict verdict_of(const struct run_facts *f, const struct lg_counts *c)
+{
+	struct verdict v = {"none", "the mode", -1};
+	uint64_t pinned, copied;
+
+	if (!c->zc_sends)
+		return v;
+	if (f->books && f->site[SITE_TX_DEFERRED_COPY].evidence != EVIDENCE_UNAVAILABLE &&
+		f->site[SITE_TX_PIN].evidence != EVIDENCE_UNAVAILABLE) {
+		uint64_t later =
+			f->books->site[SITE_TX_DEFERRED_COPY].bytes + f->books->site[SITE_SKB_COPY].bytes;
+
+		v.from = "the ledger";
+		pinned = f->books->site[SITE_TX_PIN].bytes;
+		copied = c->bytes_sent - MIN(pinned, c->bytes_sent) + MIN(later, pinned);
+	} else {
+		v.from = "the completions";
+		copied = c->zc_bytes_copied;
+	}
+	v.copied_share = c->bytes_sent ? (double)copied / c->bytes_sent : -1;
+	v.verdict = v.copied_share >= 0.999 ? "copied" : v.copied_share <= 0.001 ? "zero-copied" : "mixed";
+	return v;
+}
+
+static json_object *zerocopy_json(const struct run_facts *f)
+{
+	struct lg_counts c = result_counts(f->shm, false);
+	struct verdict v = verdict_of(f, &c);
+	const struct local_path *path = local_path(f->spec->path);
+	bool explained = path && (str_eq(v.verdict, "copied") || str_eq(v.verdict, "mixed"));
+	json_object *o = json_object_new_object();
+
+	json_add_str(o, "covers", "the whole life of the run's connections, as the application was told");
+	json_add_u64(o, "sends", c.zc_sends);
+	json_add_u64(o, "completed_zero_copied", c.zc_done - c.zc_done_copied);
+	json_add_u64(o, "completed_copied", c.zc_done_copied);
+	json_add_u64(o, "bytes", c.zc_bytes);
+	json_add_u64(o, "bytes_zero_copied", c.zc_bytes_done - c.zc_bytes_copied);
+	json_add_u64(o, "bytes_copied", c.zc_bytes_copied);
+	json_add_u64(o, "notifications", c.zc_notifications);
+	json_add_u64(o, "enobufs", c.zc_enobufs);
+	json_add_u64(o, "waits", c.zc_waits);
+	json_add_str(o, "verdict", v.verdict);
+	json_add_str(o, "verdict_from", v.from);
+	if (v.copied_share >= 0)
+		json_add_double(o, "copied_share", v.copied_share);
+	else
+		json_add_null(o, "copied_share");
+	json_add_str(o, "cause", explained ? path->cause : NULL);
+	json_add_str(o, "cause_evidence", explained ? "derived" : NULL);
+	return o;
+}
+
+/* ---- derived figures, instrument, lanes ---- */
+
+static void add_per_byte(
+	json_object *o, const char *name, const struct run_facts *f, const char *event, uint64_t bytes)
+{
+	double v;
+
+	if (!f->perf)
+		json_add_null_reason(o, name, "%s", f->no_perf);
+	else if (perf_total(f->perf, event, &v) < 0)
+		json_add_null_reason(o, name, "the event %s is not counted here: see perf", event);
+	else if (!bytes)
+		json_add_null_reason(o, name, "no byte was received in the measured window");
+	else
+		json_add_double(o, name, v / bytes);
+}
+
+static json_object *derived_json(const struct run_facts *f)
+{
+	static const struct {
+		const char *name, *event;
+	} rows[] = {
+		{"cycles_per_byte", "cycles"},
+		{"instructions_per_byte", "instructions"},
+		{"cpu_ns_per_byte", "task_clock_ns"},
+		{"llc_misses_per_byte", "llc_misses"},
+	};
+	struct lg_counts w = result_counts(f->shm, true);
+	json_object *o = json_object_new_object();
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		add_per_byte(o, rows[i].name, f, rows[i].event, w.bytes_received);
+	return o;
+}
+
+static json_object *instrument_json(const struct run_facts *f)
+{
+	json_object *o = json_object_new_object(), *a = json_object_new_array();
+	uint64_t runs = 0, ns = 0;
+
+	for (size_t i = 0; i < f->n_hooks; i++) {
+		const struct hook_cost *h = &f->hooks[i];
+		json_object *row = json_object_new_object();
+
+		json_add_str(row, "program", h->program);
+		json_add_str(row, "attach", h->attach);
+		json_add_u64(row, "misses", h->misses);
+		json_push(a, row);
+		runs += h->runs;
+		ns += h->run_ns;
+	}
+	json_add_u64(o, "sites_attached", f->n_hooks);
+	json_add(o, "hooks", a);
+	if (runs) {
+		json_add_u64(o, "hook_runs", runs);
+		json_add_u64(o, "hook_ns", ns);
+	} else {
+		json_add_null_reason(
+			o, "hook_runs", "the kernel counts runs only while kernel.bpf_stats_enabled is 1");
+		json_add_null_reason(
+			o, "hook_ns", "the kernel measures them only while kernel.bpf_stats_enabled is 1");
+	}
+	json_add_str(o, "overhead",
+		f->n_hooks ? "the hooks run inside the measured calls: compare with a run whose ledger is off"
+			   : "none");
+	return o;
+}
+
+static json_object *lane_json(const struct lg_shm *shm, uint32_t lane, int s)
+{
+	static const char *const roles[] = {"sender", "receiver"};
+	const struct lg_side *side = &shm->lane[lane].side[s];
+	json_object *o = json_object_new_object(), *tcp = json_object_new_object();
+
+	json_add_u64(o, "lane", lane);
+	json_add_str(o, "role", roles[s]);
+	json_add_i64(o, "cpu", side->cpu);
+	json_add_u64(o, "bytes", s == LG_SENDER ? side->now.bytes_sent : side->now.bytes_received);
+	if (side->error)
+		json_add_str(o, "error", side->error_text);
+	if (side->tcp.valid) {
+		json_add_u64(tcp, "mss", side->tcp.mss);
+		json_add_u64(tcp, "bytes_acked", side->tcp.bytes_acked);
+		json_add_u64(tcp, "bytes_retrans", side->tcp.bytes_retrans);
+		json_add_u64(tcp, "total_retrans", side->tcp.total_retrans);
+		json_add_u64(tcp, "rtt_us", side->tcp.rtt_us);
+		json_add_u64(tcp, "sndbuf", side->tcp.sndbuf);
+		json_add_u64(tcp, "rcvbuf", side->tcp.rcvbuf);
+		json_add_str(tcp, "congestion", side->tcp.congestion);
+		json_add(o, "tcp", tcp);
+	} else {
+		json_drop(tcp);
+		json_add_null_reason(o, "tcp", "the connection did not come to its orderly end");
+	}
+	return o;
+}
+
+static json_object *lanes_json(const struct lg_shm *shm)
+{
+	json_object *a = json_object_new_array();
+
+	for (uint32_t i = 0; i < shm->plan.lanes; i++)
+		for (int s = 0; s < LG_SIDES; s++)
+			json_push(a, lane_json(shm, i, s));
+	return a;
+}
+
+static void add_flag(json_object *o, const char *name, int8_t v)
+{
+	if (v < 0)
+		json_add_null(o, name);
+	else
+		json_add_bool(o, name, v);
+}
+
+static json_object *path_json(const struct run_facts *f)
+{
+	static const char *const sides[] = {"sender", "receiver"};
+	json_object *o = json_object_new_object();
+
+	json_add_str(o, "name", f->spec->path);
+	for (int s = 0; s < LG_SIDES; s++) {
+		const struct lg_device *d = &f->shm->device[s];
+		json_object *row = json_object_new_object();
+
+		json_add_str(row, "device", d->name);
+		json_add_str(row, "driver", d->driver[0] ? d->driver : NULL);
+		json_add_str(row, "qdisc", d->qdisc[0] ? d->qdisc : NULL);
+		json_add_u64(row, "mtu", d->mtu);
+		add_flag(row, "sg", d->sg);
+		add_flag(row, "tso", d->tso);
+		add_flag(row, "gso", d->gso);
+		add_flag(row, "gro", d->gro);
+		add_flag(row, "tx_csum", d->tx_csum);
+		json_add(o, sides[s], row);
+	}
+	json_add_bool(o, "forces_copy", local_path(f->spec->path) != NULL);
+	json_add_str(
+		o, "forces_copy_reason", local_path(f->spec->path) ? local_path(f->spec->path)->cause : NULL);
+	return o;
+}
+
+/* ---- the document ---- */
+
+static void add_time(json_object *o, const char *name, uint64_t ns)
+{
+	time_t s = ns / NS_PER_S;
+	struct tm tm;
+	char text[40];
+
+	if (!ns) {
+		json_add_null(o, name);
+		return;
+	}
+	gmtime_r(&s, &tm);
+	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
+	json_add_strf(o, name, "%s.%06" PRIu64 "Z", text, (uint64_t)(ns % NS_PER_S / 1000));
+}
+
+static json_object *error_json(const struct run_facts *f)
+{
+	json_object *o = json_object_new_object();
+
+	json_add_str(o, "code", f->fault->code);
+	json_add_str(o, "message", f->fault->text);
+	json_add_str(o, "signal", f->signal);
+	return o;
+}
+
+static void add_host(json_object *o, const struct run_facts *f)
+{
+	json_object *changed =
+		f->host_before && f->host_after ? host_changes(f->host_before, f->host_after) : NULL;
+
+	json_object_object_add(o, "host", f->host_before ? json_object_get(f->host_before) : NULL);
+	json_object_object_add(o, "host_changed", changed);
+}
+
+static void add_measured(json_object *o, const struct run_facts *f)
+{
+	json_add(o, "app", app_json(f));
+	if (f->books) {
+		json_add(o, "ledger", ledger_json(f));
+	} else {
+		json_add_null(o, "ledger");
+		json_add_str(o, "ledger_reason", f->no_ledger);
+	}
+	json_add(o, "zerocopy", zerocopy_json(f));
+	if (f->perf) {
+		json_add(o, "perf", perf_to_json(f->perf));
+	} else {
+		json_add_null(o, "perf");
+		json_add_str(o, "perf_reason", f->no_perf);
+	}
+	json_add(o, "derived", derived_json(f));
+	json_add(o, "instrument", instrument_json(f));
+	json_add(o, "path", path_json(f));
+	json_add(o, "lanes", lanes_json(f->shm));
+}
+
+json_object *result_document(const struct run_facts *f)
+{
+	json_object *o = json_object_new_object();
+
+	if (!o)
+		return NULL;
+	json_add_str(o, "schema", RESULT_SCHEMA);
+	json_add_str(o, "id", f->id);
+	add_time(o, "started", f->started_ns);
+	add_time(o, "ended", f->ended_ns);
+	json_add_str(o, "state", f->state);
+	if (f->fault)
+		json_add(o, "error", error_json(f));
+	json_add(o, "spec", spec_to_json(f->spec));
+	if (f->shm)
+		add_measured(o, f);
+	add_host(o, f);
+	json_object_object_add(
+		o, "warnings", f->warnings ? json_object_get(f->warnings) : json_object_new_array());
+	return o;
+}
+
+json_object *result_trace(const struct run_facts *f, const char *state, uint64_t elapsed_ms)
+{
+	json_object *o = json_object_new_object(), *sites = json_object_new_array(), *copies, *total;
+	uint64_t delivered = f->books->counter[COUNTER_RECEIVED];
+
+	for (enum copy_site s = 0; s < SITE_MAX; s++)
+		json_push(sites, site_json(f, s));
+	json_add_str(o, "id", f->id);
+	json_add_str(o, "state", state);
+	json_add_u64(o, "elapsed_ms", elapsed_ms);
+	json_add(o, "sites", sites);
+	json_add_u64(o, "delivered", delivered);
+	copies = copies_json(f, delivered);
+	if (json_object_object_get_ex(copies, "total", &total) && total)
+		json_add_double(o, "copies_per_byte", json_object_get_double(total));
+	else
+		json_add_null(o, "copies_per_byte");
+	json_drop(copies);
+	return o;
+}

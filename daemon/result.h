@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/* Makes the result document (schema copyledger/result/1) and the live trace from what a run has gathered. */
+#pragma once
+
+#include <json.h>
+#include <stdint.h>
+
+#include "balance.h"
+#include "perf.h"
+#include "spec.h"
+#include "wire.h"
+
+#define RESULT_SCHEMA "copyledger/result/1"
+
+/* What a run knows; everything is borrowed. */
+struct run_facts {
+	const char *id, *state;
+	const struct spec *spec;
+	const struct lg_shm *shm;      /* NULL: the child never started */
+	uint64_t started_ns, ended_ns; /* CLOCK_REALTIME */
+	uint64_t connect_ns;    /* from the start to the first measured byte's release; 0: never released */
+	uint64_t window_end_ns; /* CLOCK_MONOTONIC; the end of a window that the child did not end itself */
+	const struct fault *fault; /* why it failed, or NULL */
+	const char *signal;        /* the name of the signal that ended the child, or NULL */
+
+	const struct books *books; /* NULL: no ledger, and no_ledger says why */
+	const char *no_ledger;
+	const char *tier;
+	struct site_status site[SITE_MAX];
+	const struct hook_cost *hooks;
+	size_t n_hooks;
+	uint32_t sockets_registered;
+
+	const struct perf *perf; /* NULL: no counters, and no_perf says why */
+	const char *no_perf;
+	json_object *host_before, *host_after; /* NULL: not taken */
+	json_object *warnings;                 /* array of {code, message} */
+};
+
+/* The document; the caller owns it. NULL without memory. */
+json_object *result_document(const struct run_facts *f);
+
+/* Type Trace of the interface. */
+json_object *result_trace(const struct run_facts *f, const char *state, uint64_t elapsed_ms);
+
+/* Sums over lanes. window: between at_start and at_end (or now), else the whole life. */
+struct lg_counts result_counts(const struct lg_shm *shm, bool window);

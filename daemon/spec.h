@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/* What a client asks for: the parameters of one run, checked. */
+#pragma once
+
+#include <json.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fault.h"
+#include "limit.h"
+
+struct spec {
+	char mode[32];       /* "two-copy", "one-copy", "zero-copy" */
+	char workload[16];   /* "stream", "rr" */
+	char path[64];       /* "loopback", "veth" */
+	char ledger[16];     /* "auto", "fentry", "tracepoint", "off": which hooks may be used */
+	char congestion[16]; /* "" : the default of the path's namespace */
+	char label[LIMIT_LABEL + 1];
+	uint64_t size; /* bytes a message */
+	uint32_t fields, threads;
+	uint64_t warmup_ms, duration_ms;
+	uint32_t sndbuf, rcvbuf; /* bytes, 0: the kernel's default */
+	uint32_t ip;             /* 4 or 6 */
+	bool verify, pin, perf;
+};
+
+/*
+ * Checks every member of obj against the table of members (type, range, known names; an unknown member is an
+ * error) and fills *ret with defaults for what is absent. On error *ret is untouched and *reterr names field,
+ * value and limit.
+ */
+int spec_parse(json_object *obj, struct spec *ret, struct fault *reterr);
+
+/* The i-th known mode, NULL after the last. */
+const char *spec_mode_name(size_t i);
+
+/* For a fault of spec_parse(obj): value, min, max, known or expected, as members_details() gives them. Owned
+ * by the caller. */
+json_object *spec_details(json_object *obj, const struct fault *fault);
+
+/* The whole spec, defaults included, as a new object that the caller owns. */
+json_object *spec_to_json(const struct spec *spec);

@@ -1,0 +1,671 @@
+// SPDX-License-Identifier: MIT
+/* Keeps runs in SQLite. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/limits.h>
+#include <sqlite3.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "jsonx.h"
+#include "log.h"
+#include "rfc3339.h"
+#include "store.h"
+
+#define FILE_NAME "copyledger.db"
+#define SCHEMA_VERSION 1
+#define DOCUMENT_DEPTH 64
+#define SERIAL (JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE)
+/* States that a run does not leave any more. */
+#define FINAL "('done', 'failed', 'cancelled')"
+
+#define DIED_CODE "daemon_ended"
+#define DIED_TEXT "the daemon ended while this run was going on"
+
+struct store {
+	sqlite3 *db;
+	int lock; /* the state directory, locked; -1 for a store in memory */
+	unsigned int keep;
+	json_object *notes;
+};
+
+DEFINE_CLEANUP(sqlite3_stmt *, sqlite3_finalize)
+#define _cleanup_stmt_ _cleanup_(sqlite3_finalizep)
+
+static int db_errno(int rc)
+{
+	static const struct {
+		int rc, error;
+	} map[] = {
+		{SQLITE_FULL, -ENOSPC},
+		{SQLITE_READONLY, -EROFS},
+		{SQLITE_CANTOPEN, -EACCES},
+		{SQLITE_NOMEM, -ENOMEM},
+		{SQLITE_BUSY, -EBUSY},
+		{SQLITE_LOCKED, -EBUSY},
+		{SQLITE_CORRUPT, -EUCLEAN},
+		{SQLITE_NOTADB, -EUCLEAN},
+		{SQLITE_TOOBIG, -EFBIG},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(map); i++)
+		if (map[i].rc == (rc & 0xff))
+			return map[i].error;
+	return -EIO;
+}
+
+static int db_exec(sqlite3 *db, const char *sql)
+{
+	int rc = sqlite3_exec(db, sql, NULL, NULL, NULL);
+
+	return rc == SQLITE_OK ? 0 : db_errno(rc);
+}
+
+static int db_prepare(sqlite3 *db, const char *sql, sqlite3_stmt **ret)
+{
+	int rc = sqlite3_prepare_v2(db, sql, -1, ret, NULL);
+
+	return rc == SQLITE_OK ? 0 : db_errno(rc);
+}
+
+/* 1: a row is there; 0: done; or a negative errno. */
+static int db_step(sqlite3_stmt *stmt)
+{
+	int rc = sqlite3_step(stmt);
+
+	if (rc == SQLITE_ROW)
+		return 1;
+	return rc == SQLITE_DONE ? 0 : db_errno(rc);
+}
+
+/* The single integer that sql yields. */
+static int db_number(sqlite3 *db, const char *sql, int64_t *ret)
+{
+	_cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+	int r;
+
+	r = db_prepare(db, sql, &stmt);
+	if (r < 0)
+		return r;
+	r = db_step(stmt);
+	if (r < 0)
+		return r;
+	*ret = r ? sqlite3_column_int64(stmt, 0) : 0;
+	return 0;
+}
+
+static void note(struct store *s, const char *fmt, ...) _printf_(2, 3);
+static void note(struct store *s, const char *fmt, ...)
+{
+	char text[400];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	log_warning("%s", text);
+	json_push(s->notes, json_object_new_string(text));
+}
+
+static int create_schema(sqlite3 *db)
+{
+	return db_exec(db,
+		"BEGIN IMMEDIATE;"
+		"CREATE TABLE runs(id TEXT PRIMARY KEY, started INTEGER NOT NULL, ended INTEGER,"
+		" state TEXT NOT NULL, mode TEXT, workload TEXT, path TEXT, size INTEGER, threads INTEGER,"
+		" label TEXT, throughput_gbps REAL, copies_per_byte REAL, verdict TEXT, balanced INTEGER,"
+		" exact INTEGER, document TEXT NOT NULL);"
+		"CREATE INDEX runs_started ON runs(started);"
+		"CREATE INDEX runs_mode ON runs(mode, started);"
+		"CREATE INDEX runs_label ON runs(label, started);"
+		"CREATE INDEX runs_state ON runs(state);"
+		"PRAGMA user_version = 1;"
+		"COMMIT;");
+}
+
+static int check_schema(struct store *s, struct fault *reterr)
+{
+	int64_t version, rows;
+	int r;
+
+	r = db_number(s->db, "PRAGMA user_version", &version);
+	if (r < 0)
+		return r;
+	if (version > SCHEMA_VERSION)
+		return fault_set(reterr, -EPROTO, "state_newer", "",
+			"the state directory's " FILE_NAME
+			" has format %lld, this program knows %d at most: use the newer "
+			"copyledgerd or another state directory",
+			(long long)version, SCHEMA_VERSION);
+	if (version == 0)
+		return create_schema(s->db);
+	/* touches the table and an index, so that a damaged file is found now and not by the first client */
+	return db_number(s->db, "SELECT count(*) + ifnull(max(started), 0) * 0 FROM runs", &rows);
+}
+
+/* The whole file is looked through, as far as that takes no noticeable time. */
+static int check_pages(sqlite3 *db)
+{
+	_cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+	int64_t pages;
+	int r;
+
+	r = db_number(db, "PRAGMA page_count", &pages);
+	if (r < 0 || pages > 4096) /* 16 MiB: some 20 ms */
+		return r;
+	r = db_prepare(db, "PRAGMA quick_check(1)", &stmt);
+	if (r < 0)
+		return r;
+	r = db_step(stmt);
+	if (r < 0)
+		return r;
+	return str_eq((const char *)sqlite3_column_text(stmt, 0), "ok") ? 0 : -EUCLEAN;
+}
+
+static int open_db(struct store *s, const char *path, struct fault *reterr)
+{
+	int r, rc;
+
+	rc = sqlite3_open_v2(
+		path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
+	if (rc != SQLITE_OK)
+		return db_errno(rc);
+	if (sqlite3_db_readonly(s->db, "main"))
+		return -EROFS;
+	r = db_exec(s->db,
+		"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;"
+		"PRAGMA cache_size = -512; PRAGMA journal_size_limit = 1048576; PRAGMA busy_timeout = 500");
+	if (r < 0)
+		return r;
+	r = check_pages(s->db);
+	return r < 0 ? r : check_schema(s, reterr);
+}
+
+static void close_db(struct store *s)
+{
+	sqlite3_close(s->db);
+	s->db = NULL;
+}
+
+static int rename_aside(const char *path, const char *suffix, const char *aside)
+{
+	char from[PATH_MAX], to[PATH_MAX];
+
+	if ((size_t)snprintf(from, sizeof(from), "%s%s", path, suffix) >= sizeof(from) ||
+		(size_t)snprintf(to, sizeof(to), "%s%s", aside, suffix) >= sizeof(to))
+		return -ENAMETOOLONG;
+	return rename(from, to) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+/* Moves a damaged file and its log away: nothing is thrown away that somebody could still read. */
+static int move_aside(struct store *s, const char *path)
+{
+	static const char *const suffixes[] = {"", "-wal", "-shm"};
+	char aside[PATH_MAX];
+	int r;
+
+	if ((size_t)snprintf(aside, sizeof(aside), "%s.corrupt-%lld", path, (long long)time(NULL)) >=
+		sizeof(aside))
+		return -ENAMETOOLONG;
+	for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++) {
+		r = rename_aside(path, suffixes[i], aside);
+		if (r < 0)
+			return r;
+	}
+	note(s, "the results file was damaged; it was moved to %s and a new one begun", aside);
+	return 0;
+}
+
+static int open_or_begin(struct store *s, const char *path, struct fault *reterr)
+{
+	int r;
+
+	r = open_db(s, path, reterr);
+	if (r != -EUCLEAN)
+		return r;
+	close_db(s);
+	r = move_aside(s, path);
+	return r < 0 ? r : open_db(s, path, reterr);
+}
+
+/* One owner at a time: another daemon would take our living runs for those of a dead one. */
+static int lock_dir(const char *dir, struct fault *reterr)
+{
+	_cleanup_close_ int fd = -1;
+
+	if (mkdir(dir, 0750) < 0 && errno != EEXIST)
+		return -errno;
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return errno != EWOULDBLOCK ? -errno
+					    : fault_set(reterr, -EBUSY, "state_in_use", "",
+						      "another daemon uses the state directory %s", dir);
+	return TAKE_FD(fd);
+}
+
+static json_object *parse_document(const char *text)
+{
+	json_tokener *tok = json_tokener_new_ex(DOCUMENT_DEPTH);
+	json_object *obj;
+
+	if (!tok)
+		return NULL;
+	obj = json_tokener_parse_ex(tok, text, strlen(text) + 1);
+	json_tokener_free(tok);
+	return obj;
+}
+
+/* A document that never got its end. */
+static int mark_died(struct store *s, const char *text)
+{
+	_cleanup_json_ json_object *doc = parse_document(text), *error = json_object_new_object();
+
+	if (!doc || !error || json_add_str(error, "code", DIED_CODE) < 0 ||
+		json_add_str(error, "message", DIED_TEXT) < 0 || json_add_str(doc, "state", "failed") < 0 ||
+		json_add(doc, "error", json_object_get(error)) < 0)
+		return -EBADMSG;
+	return store_put(s, doc, NULL);
+}
+
+/* Rows are copied out before any is written: a SELECT under way must not see its own rows change. */
+static int unfinished(struct store *s, json_object *ret_texts)
+{
+	_cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+	int r;
+
+	r = db_prepare(s->db, "SELECT document FROM runs WHERE state NOT IN " FINAL, &stmt);
+	if (r < 0)
+		return r;
+	while ((r = db_step(stmt)) > 0)
+		if (json_push(ret_texts, json_object_new_string((const char *)sqlite3_column_text(stmt, 0))) <
+			0)
+			return -ENOMEM;
+	return r;
+}
+
+static int recover(struct store *s)
+{
+	_cleanup_json_ json_object *texts = json_object_new_array();
+	size_t n;
+	int r;
+
+	r = texts ? unfinished(s, texts) : -ENOMEM;
+	if (r < 0)
+		return r;
+	n = json_object_array_length(texts);
+	for (size_t i = 0; i < n; i++) {
+		r = mark_died(s, json_object_get_string(json_object_array_get_idx(texts, i)));
+		if (r < 0)
+			return r;
+	}
+	if (n > 0)
+		note(s, "%zu run%s marked failed: %s", n, n == 1 ? " was" : "s were", DIED_TEXT);
+	return 0;
+}
+
+static int store_new(struct store **ret)
+{
+	struct store *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return -ENOMEM;
+	s->lock = -1;
+	s->notes = json_object_new_array();
+	*ret = s;
+	return s->notes ? 0 : -ENOMEM;
+}
+
+static int open_dir(struct store *s, const char *dir, struct fault *reterr)
+{
+	char path[PATH_MAX];
+	int r;
+
+	if ((size_t)snprintf(path, sizeof(path), "%s/%s", dir, FILE_NAME) >= sizeof(path))
+		return -ENAMETOOLONG;
+	r = lock_dir(dir, reterr);
+	if (r < 0)
+		return r;
+	s->lock = r;
+	r = open_or_begin(s, path, reterr);
+	return r < 0 ? r : recover(s);
+}
+
+int store_open(const char *dir, struct store **ret, struct fault *reterr)
+{
+	_cleanup_(store_closep) struct store *s = NULL;
+	struct fault fault = {0};
+	int r;
+
+	r = store_new(&s);
+	if (r == 0)
+		r = open_dir(s, dir, &fault);
+	if (r < 0 && !fault.code[0])
+		fault_set(&fault, r, "state_directory", "", "cannot use the state directory %s: %s%s%s", dir,
+			strerror(-r), s && s->db ? "; SQLite: " : "",
+			s && s->db ? sqlite3_errmsg(s->db) : "");
+	if (r < 0) {
+		if (reterr)
+			*reterr = fault;
+		return r;
+	}
+	*ret = TAKE_PTR(s);
+	return 0;
+}
+
+int store_open_memory(unsigned int keep, struct store **ret, struct fault *reterr)
+{
+	_cleanup_(store_closep) struct store *s = NULL;
+	int r;
+
+	r = store_new(&s);
+	if (r == 0)
+		r = open_db(s, ":memory:", reterr);
+	if (r < 0)
+		return fault_set(
+			reterr, r, "state_directory", "", "cannot keep results in memory: %s", strerror(-r));
+	s->keep = keep;
+	*ret = TAKE_PTR(s);
+	return 0;
+}
+
+struct store *store_close(struct store *s)
+{
+	if (!s)
+		return NULL;
+	close_db(s);
+	close_fd(s->lock);
+	json_drop(s->notes);
+	free(s);
+	return NULL;
+}
+
+json_object *store_notes(const struct store *s)
+{
+	return s->notes;
+}
+
+static void bind_value(sqlite3_stmt *stmt, int i, json_object *value)
+{
+	switch (json_object_get_type(value)) {
+	case json_type_string:
+		sqlite3_bind_text(stmt, i, json_object_get_string(value), -1, SQLITE_TRANSIENT);
+		break;
+	case json_type_double:
+		sqlite3_bind_double(stmt, i, json_object_get_double(value));
+		break;
+	case json_type_int:
+		sqlite3_bind_int64(stmt, i, json_object_get_int64(value));
+		break;
+	case json_type_boolean:
+		sqlite3_bind_int(stmt, i, json_object_get_boolean(value));
+		break;
+	default: /* null, or an object that says why there is no figure */
+		sqlite3_bind_null(stmt, i);
+	}
+}
+
+static int64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
+}
+
+static int64_t started_ns(json_object *document)
+{
+	const char *text = json_object_get_string(json_at(document, "started"));
+	int64_t ns;
+
+	return text && rfc3339_parse(text, &ns) == 0 ? ns : now_ns();
+}
+
+static int bind_document(sqlite3_stmt *stmt, json_object *document)
+{
+	/* ?1 to ?13, in the order of the statement in store_put() */
+	static const char *const paths[] = {
+		"id",
+		"state",
+		"spec/mode",
+		"spec/workload",
+		"spec/path",
+		"spec/size",
+		"spec/threads",
+		"spec/label",
+		"app/throughput_gbps",
+		"ledger/copies_per_byte/total",
+		"zerocopy/verdict",
+		"ledger/balanced",
+		"ledger/exact",
+	};
+	const char *text = json_object_to_json_string_ext(document, SERIAL);
+	int n = ARRAY_SIZE(paths);
+
+	if (!text)
+		return -ENOMEM;
+	for (int i = 0; i < n; i++)
+		bind_value(stmt, i + 1, json_at(document, paths[i]));
+	sqlite3_bind_int64(stmt, n + 1, started_ns(document));
+	sqlite3_bind_int64(stmt, n + 2, now_ns());
+	sqlite3_bind_text(stmt, n + 3, text, -1, SQLITE_TRANSIENT);
+	return 0;
+}
+
+static int put(struct store *s, json_object *document)
+{
+	_cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+	int r;
+
+	r = db_prepare(s->db,
+		"INSERT INTO runs(id, state, mode, workload, path, size, threads, label, throughput_gbps, "
+		"copies_per_byte,"
+		" verdict, balanced, exact, started, ended, document)"
+		" VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14,"
+		" CASE WHEN ?2 IN " FINAL " THEN ?15 END, ?16)"
+		" ON CONFLICT(id) DO UPDATE SET state = ?2, started = ?14, ended = excluded.ended,"
+		" throughput_gbps = ?9, copies_per_byte = ?10, verdict = ?11, balanced = ?12, exact = ?13,"
+		" document = ?16",
+		&stmt);
+	if (r < 0)
+		return r;
+	r = bind_document(stmt, document);
+	return r < 0 ? r : db_step(stmt);
+}
+
+static int drop_oldest(struct store *s)
+{
+	_cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+	int r;
+
+	if (!s->keep)
+		return 0;
+	r = db_prepare(s->db,
+		"DELETE FROM runs WHERE id IN (SELECT id FROM runs WHERE state IN " FINAL
+		" ORDER BY started DESC, rowid DESC LIMIT -1 OFFSET ?1)",
+		&stmt);
+	if (r < 0)
+		return r;
+	sqlite3_bind_int64(stmt, 1, s->keep);
+	return db_step(stmt);
+}
+
+int store_put(struct store *s, json_object *document, struct fault *reterr)
+{
+	int r = put(s, document);
+
+	if (r == 0)
+		r = drop_oldest(s);
+	if (r < 0)
+		return fault_set(reterr, r, "not_stored", "", "the result could not be stored: %s (%s)",
+			strerror(-r), sqlite3_errmsg(s->db));
+	return 0;
+}
+
+int store_delete(struct store *s, const char *id)
+{
+	_cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+	int r;
+
+	r = db_prepare(s->db, "DELETE FROM runs WHERE id = ?1", &stmt);
+	if (r < 0)
+		return r;
+	sqlite3_bind_text(stmt, 1, id, -1, SQLITE_STATIC);
+	return db_step(stmt);
+}
+
+int store_get(struct store *s, const char *id, json_object **ret)
+{
+	_cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+	json_object *doc;
+	int r;
+
+	r = db_prepare(s->db, "SELECT document FROM runs WHERE id = ?1", &stmt);
+	if (r < 0)
+		return r;
+	sqlite3_bind_text(stmt, 1, id, -1, SQLITE_STATIC);
+	r = db_step(stmt);
+	if (r <= 0)
+		return r < 0 ? r : -ENOENT;
+	doc = parse_document((const char *)sqlite3_column_text(stmt, 0));
+	if (!doc)
+		return -EBADMSG;
+	*ret = doc;
+	return 0;
+}
+
+static int find_by(
+	struct store *s, const char *sql, const char *ident, char *ret_id, size_t n, uint64_t *ret_matches)
+{
+	_cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+	int r;
+
+	r = db_prepare(s->db, sql, &stmt);
+	if (r < 0)
+		return r;
+	sqlite3_bind_text(stmt, 1, ident, -1, SQLITE_STATIC);
+	r = db_step(stmt);
+	if (r < 0)
+		return r;
+	*ret_matches = sqlite3_column_int64(stmt, 0);
+	if (*ret_matches > 0)
+		str_copy_n(ret_id, n, (const char *)sqlite3_column_text(stmt, 1));
+	return 0;
+}
+
+int store_find(struct store *s, const char *ident, char *ret_id, size_t n, uint64_t *ret_matches)
+{
+	/* '~' sorts after all that an id is made of, so that the primary key serves a prefix too */
+	static const char *const
+		by_last = "SELECT 1, id FROM runs ORDER BY started DESC, rowid DESC LIMIT 1",
+		*const by_id = "SELECT count(*), min(id) FROM runs WHERE id = ?1",
+		*const by_prefix = "SELECT count(*), min(id) FROM runs WHERE id >= ?1 AND id < ?1 || '~'";
+	int r;
+
+	*ret_matches = 0;
+	if (str_eq(ident, "last")) {
+		r = store_count(s, ret_matches);
+		return r < 0 || !*ret_matches ? r : find_by(s, by_last, ident, ret_id, n, ret_matches);
+	}
+	r = find_by(s, by_id, ident, ret_id, n, ret_matches);
+	if (r < 0 || *ret_matches)
+		return r;
+	return find_by(s, by_prefix, ident, ret_id, n, ret_matches);
+}
+
+static json_object *column(sqlite3_stmt *stmt, int i, json_type type)
+{
+	if (type == json_type_boolean)
+		return json_object_new_boolean(sqlite3_column_int(stmt, i));
+	if (type == json_type_double)
+		return json_object_new_double(sqlite3_column_double(stmt, i));
+	if (type == json_type_int)
+		return json_object_new_int64(sqlite3_column_int64(stmt, i));
+	return json_object_new_string((const char *)sqlite3_column_text(stmt, i));
+}
+
+static json_object *summary(sqlite3_stmt *stmt)
+{
+	static const struct {
+		const char *name;
+		json_type type;
+	} columns[] = {
+		{"id", json_type_string},
+		{"state", json_type_string},
+		{"label", json_type_string},
+		{"mode", json_type_string},
+		{"workload", json_type_string},
+		{"path", json_type_string},
+		{"size", json_type_int},
+		{"threads", json_type_int},
+		{"throughput_gbps", json_type_double},
+		{"copies_per_byte", json_type_double},
+		{"verdict", json_type_string},
+		{"balanced", json_type_boolean},
+		{"exact", json_type_boolean},
+	};
+	_cleanup_json_ json_object *obj = json_object_new_object();
+	char text[RFC3339_TEXT];
+	int n = ARRAY_SIZE(columns);
+
+	if (!obj || json_add_str(obj, "started", rfc3339_format(text, sqlite3_column_int64(stmt, n))) < 0)
+		return NULL;
+	for (int i = 0; i < n; i++) {
+		bool null = sqlite3_column_type(stmt, i) == SQLITE_NULL;
+		int r = null ? json_add_null(obj, columns[i].name)
+			     : json_add(obj, columns[i].name, column(stmt, i, columns[i].type));
+
+		if (r < 0)
+			return NULL;
+	}
+	return TAKE_PTR(obj);
+}
+
+/* Only the conditions that were asked for, so that an index can serve them. */
+static void filter_sql(char *sql, size_t n, const struct store_filter *f)
+{
+	snprintf(sql, n,
+		"SELECT id, state, label, mode, workload, path, size, threads, throughput_gbps, "
+		"copies_per_byte, verdict,"
+		" balanced, exact, started FROM runs WHERE 1%s%s%s%s%s"
+		" ORDER BY started DESC, rowid DESC LIMIT ?6",
+		f->mode ? " AND mode = ?1" : "", f->label ? " AND label = ?2" : "",
+		f->state ? " AND state = ?3" : "", f->since ? " AND started >= ?4" : "",
+		f->until ? " AND started <= ?5" : "");
+}
+
+int store_list(struct store *s, const struct store_filter *f, json_object *array)
+{
+	_cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+	char sql[512];
+	int r;
+
+	filter_sql(sql, sizeof(sql), f);
+	r = db_prepare(s->db, sql, &stmt);
+	if (r < 0)
+		return r;
+	sqlite3_bind_text(stmt, 1, f->mode, -1, SQLITE_STATIC);
+	sqlite3_bind_text(stmt, 2, f->label, -1, SQLITE_STATIC);
+	sqlite3_bind_text(stmt, 3, f->state, -1, SQLITE_STATIC);
+	sqlite3_bind_int64(stmt, 4, f->since);
+	sqlite3_bind_int64(stmt, 5, f->until);
+	sqlite3_bind_int64(stmt, 6, f->limit);
+	while ((r = db_step(stmt)) > 0)
+		if (json_push(array, summary(stmt)) < 0)
+			return -ENOMEM;
+	return r;
+}
+
+int store_count(struct store *s, uint64_t *ret)
+{
+	int64_t n;
+	int r;
+
+	r = db_number(s->db, "SELECT count(*) FROM runs", &n);
+	if (r < 0)
+		return r;
+	*ret = n;
+	return 0;
+}

@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: MIT */
+/* The control thread of the load generator: connects, starts and parks the lanes, and keeps every wait bounded. */
+#include <inttypes.h>
+#include <poll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "clock.h"
+#include "control.h"
+#include "lane.h"
+#include "limit.h"
+#include "netpath.h"
+#include "sockets.h"
+
+#define MS UINT64_C(1000000)
+#define START_NS (20000 * MS)	/* for all threads to be set up */
+#define STALL_NS (2000 * MS)	/* without a byte while lanes drain */
+#define CLOSE_NS (15000 * MS)	/* above the sum of what lane_close waits for */
+#define SEND_S 10		/* for a daemon that does not read */
+#define SPARE_FDS 64
+
+struct control {
+	int fd;
+	struct lg_shm *shm;
+	struct crew crew;
+	int *sockets;
+	uint32_t command; /* that has come and was not carried out yet, 0: none */
+	int stop, gone;	  /* LG_STOP has come; nobody is at the other end */
+};
+
+static int send_message(struct control *c, const struct lg_message *m, const int *fds, size_t n)
+{
+	union {
+		char bytes[CMSG_SPACE(LG_FDS_PER_MESSAGE * sizeof(int))];
+		struct cmsghdr align;
+	} control = {};
+	struct iovec iov = {.iov_base = (void *)m, .iov_len = sizeof(*m)};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	struct cmsghdr *cmsg;
+
+	if (n) {
+		msg.msg_control = &control;
+		msg.msg_controllen = CMSG_SPACE(n * sizeof(int));
+		cmsg = CMSG_FIRSTHDR(&msg);
+		cmsg->cmsg_level = SOL_SOCKET;
+		cmsg->cmsg_type = SCM_RIGHTS;
+		cmsg->cmsg_len = CMSG_LEN(n * sizeof(int));
+		memcpy(CMSG_DATA(cmsg), fds, n * sizeof(int));
+	}
+	if (sendmsg(c->fd, &msg, MSG_NOSIGNAL) == (ssize_t)sizeof(*m))
+		return 0;
+	c->gone = 1;
+	return -EPIPE;
+}
+
+static void set_phase(struct control *c, uint32_t phase)
+{
+	__atomic_store_n(&c->shm->phase, phase, __ATOMIC_RELEASE);
+}
+
+static int report(struct control *c, uint32_t type)
+{
+	const struct lg_message m = {.type = type};
+
+	set_phase(c, type);
+	return send_message(c, &m, NULL, 0);
+}
+
+static void report_failure(struct control *c, const struct fault *fault)
+{
+	struct lg_message m = {.type = LG_FAILED, .error = fault->error};
+
+	if (c->gone)
+		return;
+	str_copy(m.text, fault->text);
+	set_phase(c, LG_FAILED);
+	send_message(c, &m, NULL, 0);
+}
+
+/* LG_STOP concerns the phase that runs; any other order waits until that has ended. */
+static int take_order(struct control *c, struct fault *reterr)
+{
+	struct lg_message m;
+	ssize_t n = recv(c->fd, &m, sizeof(m), MSG_DONTWAIT);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	if (n <= 0) {
+		c->gone = 1;
+		return -EPIPE;
+	}
+	if (n != (ssize_t)sizeof(m) || m.type < LG_GO_WARMUP || m.type > LG_STOP)
+		return fault_set(reterr, -EPROTO, "protocol", "", "an order that is none: type %u, %zd bytes",
+			m.type, n);
+	if (m.type == LG_STOP)
+		c->stop = 1;
+	else if (c->command)
+		return fault_set(reterr, -EPROTO, "protocol", "", "order %u came while order %u waits", m.type,
+			c->command);
+	else
+		c->command = m.type;
+	return 0;
+}
+
+/* Waits for an order, for the lanes, or for the time to pass; a lane's error becomes the run's. */
+static int control_wait(struct control *c, uint64_t ns, struct fault *reterr)
+{
+	struct pollfd p[] = {{.fd = c->fd, .events = POLLIN}, {.fd = c->crew.event, .events = POLLIN}};
+	const struct timespec limit = {.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)};
+	uint64_t events;
+	int r;
+
+	if (ppoll(p, ARRAY_SIZE(p), &limit, NULL) <= 0)
+		return 0;
+	if (p[1].revents && read(c->crew.event, &events, sizeof(events)) > 0) {
+		r = crew_error(&c->crew, reterr);
+		if (r < 0)
+			return r;
+	}
+	return p[0].revents ? take_order(c, reterr) : 0;
+}
+
+static int wait_parked(struct control *c, uint64_t ns, const char *what, struct fault *reterr)
+{
+	uint64_t now, deadline = clock_now_ns() + ns;
+	int r;
+
+	while (crew_busy(&c->crew)) {
+		now = clock_now_ns();
+		if (now >= deadline)
+			return fault_set(reterr, -ETIMEDOUT, "timeout", "", "%u of %u lane threads did not %s in %" PRIu64
+				" s", crew_busy(&c->crew), c->crew.lanes, what, ns / 1000 / MS);
+		r = control_wait(c, deadline - now, reterr);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static uint64_t bytes_received(const struct control *c)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < c->crew.lanes; i++)
+		sum += __atomic_load_n(&c->crew.lane[i].side->now.bytes_received, __ATOMIC_RELAXED);
+	return sum;
+}
+
+/* Senders end after their message; receivers take what is left. As long as bytes move, there is no limit. */
+static int drain(struct control *c, struct fault *reterr)
+{
+	uint64_t moved = bytes_received(c), since = clock_now_ns();
+	int r;
+
+	crew_stop(&c->crew);
+	while (crew_busy(&c->crew)) {
+		uint64_t now = clock_now_ns(), sum = bytes_received(c);
+
+		if (sum != moved) {
+			moved = sum;
+			since = now;
+		} else if (now - since > STALL_NS) {
+			return fault_set(reterr, -ETIMEDOUT, "stalled", "",
+				"%u of %u lane threads hang: no byte has arrived for %" PRIu64 " s after the end",
+				crew_busy(&c->crew), c->crew.lanes, STALL_NS / 1000 / MS);
+		}
+		crew_kick(&c->crew);
+		r = control_wait(c, MS, reterr);
+		if (r < 0)
+			return r;
+	}
+	return crew_error(&c->crew, reterr);
+}
+
+static int run_phase(struct control *c, uint64_t ns, struct fault *reterr)
+{
+	uint64_t now = clock_now_ns(), deadline = now + ns;
+	int r;
+
+	c->stop = 0;
+	c->shm->start_ns = now;
+	crew_release(&c->crew, CREW_RUN);
+	for (; now < deadline && !c->stop; now = clock_now_ns()) {
+		r = control_wait(c, deadline - now, reterr);
+		if (r < 0)
+			return r;
+	}
+	return drain(c, reterr);
+}
+
+/* A copy of the counters, while their writers are parked. */
+static void snapshot(struct control *c, size_t offset)
+{
+	for (uint32_t i = 0; i < c->crew.lanes; i++) {
+		struct lg_side *side = c->crew.lane[i].side;
+
+		memcpy((char *)side + offset, &side->now, sizeof(side->now));
+	}
+}
+
+static void reset_histograms(struct control *c)
+{
+	for (uint32_t i = 0; i < c->crew.lanes; i++) {
+		hist_reset(&c->crew.lane[i].side->latency);
+		hist_reset(&c->crew.lane[i].side->round_trip);
+	}
+}
+
+/* Stamps are turned into CLOCK_MONOTONIC by their distance from now. */
+static uint64_t last_receive_ns(const struct control *c)
+{
+	uint64_t now = clock_now_ns(), stamp = clock_stamp(), age = UINT64_MAX;
+
+	for (uint32_t i = 0; i < c->crew.lanes; i++)
+		if (c->crew.workload->receives[c->crew.lane[i].role])
+			age = MIN(age, clock_stamp_to_ns(stamp - c->crew.lane[i].last_receive));
+	return now - age;
+}
+
+static int go_warmup(struct control *c, struct fault *reterr)
+{
+	uint64_t ns = c->shm->plan.warmup_ns;
+	int r;
+
+	r = ns ? run_phase(c, ns, reterr) : 0;
+	if (r < 0)
+		return r;
+	snapshot(c, offsetof(struct lg_side, at_start));
+	return report(c, LG_WARMED);
+}
+
+static int go_measure(struct control *c, struct fault *reterr)
+{
+	int r;
+
+	reset_histograms(c);
+	r = run_phase(c, c->shm->plan.duration_ns, reterr);
+	if (r < 0)
+		return r;
+	c->shm->end_ns = last_receive_ns(c);
+	snapshot(c, offsetof(struct lg_side, at_end));
+	return report(c, LG_MEASURED);
+}
+
+static int go_close(struct control *c, struct fault *reterr)
+{
+	int r;
+
+	crew_release(&c->crew, CREW_CLOSE);
+	r = wait_parked(c, CLOSE_NS, "close", reterr);
+	if (r < 0)
+		return r;
+	r = crew_error(&c->crew, reterr);
+	return r < 0 ? r : report(c, LG_DONE);
+}
+
+static int (*const orders[LG_STOP])(struct control *, struct fault *) = {
+	[LG_GO_WARMUP] = go_warmup,
+	[LG_GO_MEASURE] = go_measure,
+	[LG_GO_CLOSE] = go_close,
+};
+
+static int carry_out_orders(struct control *c, struct fault *reterr)
+{
+	uint32_t order = 0;
+	int r;
+
+	while (order != LG_GO_CLOSE) {
+		while (!c->command) {
+			r = control_wait(c, 3600 * 1000 * MS, reterr);
+			if (r < 0)
+				return r;
+		}
+		order = c->command;
+		c->command = 0;
+		set_phase(c, order);
+		r = orders[order](c, reterr);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int check_plan(const struct lg_plan *p, struct fault *reterr)
+{
+	const struct transfer_mode *mode = transfer_mode_find(p->mode);
+	int r;
+
+	if (p->version != LG_VERSION)
+		return fault_set(reterr, -EPROTO, "version", "", "the plan is of version %u, this program of %u",
+			p->version, LG_VERSION);
+	if (!mode || !workload_find(p->workload) || !netpath_known(p->path))
+		return fault_set(reterr, -EINVAL, "unknown_name", "",
+			"unknown mode '%s', workload '%s' or path '%s'", p->mode, p->workload, p->path);
+	if (p->lanes < LIMIT_THREADS_MIN || p->lanes > LIMIT_THREADS_MAX || p->size < LIMIT_SIZE_MIN ||
+		p->size > LIMIT_SIZE_MAX || p->fields < LIMIT_FIELDS_MIN || p->fields > LIMIT_FIELDS_MAX)
+		return fault_set(reterr, -ERANGE, "out_of_range", "", "lanes %u, size %" PRIu64 " or fields %u",
+			p->lanes, p->size, p->fields);
+	r = mode->probe ? mode->probe() : 0;
+	return r < 0 ? fault_set(reterr, r, "mode", "mode", "this kernel lacks %s: %s", p->mode, strerror(-r)) : 0;
+}
+
+static int raise_limits(const struct lg_plan *p, struct fault *reterr)
+{
+	struct rlimit limit, endless = {RLIM_INFINITY, RLIM_INFINITY};
+	rlim_t need = p->lanes * LG_SIDES + SPARE_FDS;
+
+	/* Pinned pages are locked memory: without a limit where that is allowed, else as much as is allowed. */
+	if (setrlimit(RLIMIT_MEMLOCK, &endless) < 0 && getrlimit(RLIMIT_MEMLOCK, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_MEMLOCK, &limit);
+	}
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= need)
+		return 0;
+	limit.rlim_cur = need;
+	limit.rlim_max = MAX(limit.rlim_max, need);
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return fault_set(reterr, -EMFILE, "files", "threads",
+			"%u lanes need %" PRIu64 " open files, more than RLIMIT_NOFILE's hard limit allows", p->lanes,
+			(uint64_t)need);
+	return 0;
+}
+
+/* kB of MemAvailable, 0 if it is not to be had. */
+static uint64_t memory_available(void)
+{
+	_cleanup_fclose_ FILE *f = fopen("/proc/meminfo", "re");
+	char line[128];
+	uint64_t kb;
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "MemAvailable: %" SCNu64, &kb) == 1)
+			return kb;
+	return 0;
+}
+
+/* The out-of-memory killer has no sentence for people. */
+static int check_memory(const struct lg_shm *shm, struct fault *reterr)
+{
+	const struct lg_plan *p = &shm->plan;
+	const struct workload *w = workload_find(p->workload);
+	uint64_t sides = w->sends[LG_SENDER] + w->sends[LG_RECEIVER], have = memory_available();
+	uint64_t buffers = shm->ring + !!(transfer_mode_find(p->mode)->caps & MODE_PACKS);
+	uint64_t need = p->lanes * p->size * buffers * sides / 1024;
+
+	if (have && need > have - have / 4)
+		return fault_set(reterr, -ENOMEM, "memory", "size",
+			"the senders' buffers need %" PRIu64 " MiB, of %" PRIu64 " MiB available", need / 1024,
+			have / 1024);
+	return 0;
+}
+
+static int prepare(struct lg_shm *shm, struct fault *reterr)
+{
+	const struct lg_plan *p = &shm->plan;
+	int r;
+
+	r = check_plan(p, reterr);
+	if (r < 0)
+		return r;
+	r = raise_limits(p, reterr);
+	if (r < 0)
+		return r;
+	clock_init();
+	str_copy(shm->clock, clock_name());
+	shm->fields = MIN(p->fields, p->size);
+	shm->latency_valid = p->size >= MESSAGE_HEADER;
+	shm->ring = 1;
+	return check_memory(shm, reterr);
+}
+
+static int connect_lanes(struct control *c, struct fault *reterr)
+{
+	const struct lg_plan *p = &c->shm->plan;
+	struct netpath path;
+	int r;
+
+	c->sockets = calloc(p->lanes * LG_SIDES, sizeof(int));
+	if (!c->sockets)
+		return fault_set(reterr, -ENOMEM, "memory", "", "no memory for %u lanes", p->lanes);
+	r = netpath_open(p->path, !!(p->flags & LG_IPV6), &path, reterr);
+	if (r < 0)
+		return r;
+	for (int side = 0; side < LG_SIDES; side++)
+		if (netpath_enter(&path, side) == 0)
+			netpath_device(&path, side, &c->shm->device[side]);
+	return sockets_connect(p, &path, c->sockets, reterr);
+}
+
+static int report_sockets(struct control *c)
+{
+	uint32_t all = c->crew.lanes;
+	int r;
+
+	for (uint32_t i = 0; i < all; i += LG_FDS_PER_MESSAGE) {
+		struct lg_message m = {.type = LG_SOCKETS, .first = i, .count = MIN(all - i, LG_FDS_PER_MESSAGE)};
+
+		r = send_message(c, &m, c->sockets + i, m.count);
+		if (r < 0)
+			return r;
+	}
+	return report(c, LG_CONNECTED);
+}
+
+static int course(struct control *c, struct fault *reterr)
+{
+	int r;
+
+	r = prepare(c->shm, reterr);
+	if (r < 0)
+		return r;
+	r = connect_lanes(c, reterr);
+	if (r < 0)
+		return r;
+	r = crew_start(&c->crew, c->shm, c->sockets, reterr);
+	if (r < 0)
+		return r;
+	r = wait_parked(c, START_NS, "start", reterr);
+	if (r < 0)
+		return r;
+	r = report_sockets(c);
+	return r < 0 ? r : carry_out_orders(c, reterr);
+}
+
+int control_run(int fd, struct lg_shm *shm)
+{
+	const struct timeval limit = {.tv_sec = SEND_S};
+	struct control c = {.fd = fd, .shm = shm};
+	struct fault fault = {};
+	int r;
+
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	r = course(&c, &fault);
+	if (r < 0) {
+		report_failure(&c, &fault);
+		return 1;
+	}
+	crew_join(&c.crew);
+	free(c.sockets);
+	return 0;
+}

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT */
+/* Lanes outside the hot loops: buffers, threads, the gate between the phases, and the end of a connection. */
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/socket.h>
+
+#include "clock.h"
+#include "lane.h"
+
+#define CLOSE_MS 5000		/* for the completions, and again for the peer's FIN */
+#define SETTLE_MS 1000		/* for the last acknowledgement */
+
+#define RING_BYTES (4u << 20)	/* a lane, as far as the total allows */
+#define RING_BYTES_ALL (256u << 20)
+#define RING_MIN 16u
+#define RING_MAX 16384u
+#define PAGE 4096u
+#define TCP_CLOSE_STATE 7 /* TCP_CLOSE of the kernel's net/tcp_states.h */
+
+#define RECEIVE_SMALL (128u << 10) /* bytes a call when messages are small */
+#define RECEIVE_LARGE (256u << 10)
+#define LOWAT (64u << 10)
+#define LOWAT_MESSAGE (2u << 10) /* larger messages gain nothing from it (measured) */
+#define SMALL_MESSAGE (16u << 10)
+
+uint32_t ring_slots(uint64_t size, uint32_t lanes, uint64_t memlock)
+{
+	uint64_t all = RING_BYTES_ALL / lanes, slots = MIN(RING_BYTES, all) / size;
+
+	if (slots < RING_MIN)
+		slots = MIN(RING_MIN, all / size);
+	/* The kernel books a call as its whole pages and two more; half of what may be locked is left to others. */
+	if (memlock != UINT64_MAX)
+		slots = MIN(slots, memlock / 2 / PAGE / lanes / (size / PAGE + 2));
+	return (uint32_t)MIN(MAX(slots, 2u), RING_MAX);
+}
+
+uint32_t placement_cpu(uint32_t connection, uint32_t role, uint32_t connections, uint32_t ncpus)
+{
+	if (connections * 2 <= ncpus)
+		return connection * 2 + role;
+	return connection % ncpus;
+}
+
+int lane_fail(struct lane *ln, int error, const char *call)
+{
+	const struct inbox_error *e = &ln->in.error;
+	struct lg_side *side = ln->side;
+
+	if (error != -EBADMSG)
+		snprintf(side->error_text, sizeof(side->error_text), "%s: %s", call, strerror(-error));
+	else if (e->in_payload)
+		snprintf(side->error_text, sizeof(side->error_text),
+			"message %llu: byte %llu is not what was sent", (unsigned long long)e->sequence,
+			(unsigned long long)e->got);
+	else
+		snprintf(side->error_text, sizeof(side->error_text), "message %llu came where %llu was due",
+			(unsigned long long)e->got, (unsigned long long)e->expected);
+	__atomic_store_n(&side->error, error, __ATOMIC_RELEASE);
+	return error;
+}
+
+static void bind_to_cpu(struct lane *ln)
+{
+	struct crew *crew = ln->crew;
+	cpu_set_t allowed, one;
+	uint32_t index;
+
+	if (sched_getaffinity(0, sizeof(allowed), &allowed) < 0)
+		return;
+	index = placement_cpu(ln->connection, ln->role, crew->lanes / 2, (uint32_t)CPU_COUNT(&allowed));
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (!CPU_ISSET(cpu, &allowed) || index--)
+			continue;
+		CPU_ZERO(&one);
+		CPU_SET(cpu, &one);
+		if (sched_setaffinity(0, sizeof(one), &one) == 0)
+			ln->side->cpu = cpu;
+		return;
+	}
+}
+
+/*
+ * Fewer wake-ups, which cost more than many small messages: the receiver of a stream sleeps until a good part of its buffer
+ * is there, or is kicked. Never more than half of what its socket holds, or both sides would wait for each other. A deferred
+ * sender gets its buffers back only when packets move, and congestion control counts small ones: for its receiver the mark
+ * holds for a moment only (gather), or each delayed acknowledgement would stop the flow for 40 ms.
+ */
+static int set_low_water(struct lane *ln)
+{
+	int value, rcvbuf;
+	socklen_t len = sizeof(rcvbuf);
+
+	if (!ln->crew->workload->back_to_back || ln->layout->size > LOWAT_MESSAGE)
+		return 0;
+	if (getsockopt(ln->fd, SOL_SOCKET, SO_RCVBUF, &rcvbuf, &len) < 0)
+		return -errno;
+	value = MIN((int)LOWAT, rcvbuf / 2);
+	if (ln->mode->caps & MODE_DEFERRED)
+		ln->recv_flags = MSG_DONTWAIT;
+	return setsockopt(ln->fd, SOL_SOCKET, SO_RCVLOWAT, &value, sizeof(value)) < 0 ? -errno : 0;
+}
+
+static int set_up_receive(struct lane *ln)
+{
+	size_t bytes = ln->layout->size > SMALL_MESSAGE ? RECEIVE_LARGE : RECEIVE_SMALL;
+	void *p;
+
+	if (!ln->crew->workload->back_to_back)
+		bytes = MIN(ln->layout->size, RECEIVE_LARGE);
+	if (posix_memalign(&p, PAGE, bytes))
+		return -ENOMEM;
+	ln->buf = memset(p, 0, bytes);
+	ln->buf_size = bytes;
+	return set_low_water(ln);
+}
+
+/* After binding, so that memory is near the CPU. A thread that cannot be bound goes on, its cpu stays -1. */
+int lane_set_up(struct lane *ln)
+{
+	const struct workload *w = ln->crew->workload;
+	const struct lg_shm *shm = ln->crew->shm;
+	size_t state = (ln->mode->state_size + CACHE_LINE - 1) & ~(size_t)(CACHE_LINE - 1);
+	int r;
+
+	if (shm->plan.flags & LG_PIN)
+		bind_to_cpu(ln);
+	ln->call = "memory of the lane";
+	ln->state = aligned_alloc(CACHE_LINE, MAX(state, (size_t)CACHE_LINE));
+	if (!ln->state)
+		return -ENOMEM;
+	memset(ln->state, 0, MAX(state, (size_t)CACHE_LINE));
+	r = w->sends[ln->role] ? outbox_init(&ln->out, ln->layout, shm->ring) : 0;
+	if (r < 0)
+		return r;
+	inbox_init(&ln->in, ln->layout, !!(shm->plan.flags & LG_VERIFY), &ln->side->latency);
+	r = ln->mode->open ? ln->mode->open(ln) : 0;
+	if (r < 0)
+		return r;
+	ln->call = "setsockopt(SO_RCVLOWAT)";
+	return w->receives[ln->role] ? set_up_receive(ln) : 0;
+}
+
+static void tear_down(struct lane *ln)
+{
+	if (ln->mode->close && ln->state)
+		ln->mode->close(ln);
+	free(TAKE_PTR(ln->state));
+	free(TAKE_PTR(ln->buf));
+	outbox_done(&ln->out);
+	ln->fd = close_fd(ln->fd);
+}
+
+static int collect_completions(struct lane *ln)
+{
+	const struct lg_counts *now = &ln->side->now;
+	uint64_t deadline = clock_now_ns() + CLOSE_MS * 1000000ULL;
+	int r;
+
+	while (now->zc_done < now->zc_sends) {
+		r = ln->mode->reap(ln, 20);
+		if (r < 0)
+			return lane_fail(ln, r, ln->call);
+		if (r || clock_now_ns() < deadline)
+			continue;
+		snprintf(ln->side->error_text, sizeof(ln->side->error_text),
+			"%llu of %llu zero-copy sends have not completed within %d s",
+			(unsigned long long)(now->zc_sends - now->zc_done), (unsigned long long)now->zc_sends,
+			CLOSE_MS / 1000);
+		__atomic_store_n(&ln->side->error, -ETIMEDOUT, __ATOMIC_RELEASE);
+		return -ETIMEDOUT;
+	}
+	return 0;
+}
+
+static int expect_end(struct lane *ln)
+{
+	struct pollfd p = {.fd = ln->fd, .events = POLLIN};
+	char byte;
+	ssize_t n;
+
+	do {
+		/* A low-water mark would hide the FIN from nobody: poll reports POLLIN at the end of the stream. */
+		if (poll(&p, 1, CLOSE_MS) == 0)
+			return lane_fail(ln, -ETIMEDOUT, "recv (the peer's FIN)");
+		n = recv(ln->fd, &byte, 1, MSG_DONTWAIT);
+	} while (n < 0 && (errno == EINTR || errno == EAGAIN));
+	if (n < 0)
+		return lane_fail(ln, -errno, "recv (the peer's FIN)");
+	return n ? lane_fail(ln, -EPROTO, "recv (bytes behind the last message)") : 0;
+}
+
+static int end_stream(struct lane *ln)
+{
+	return shutdown(ln->fd, SHUT_WR) < 0 ? lane_fail(ln, -errno, "shutdown") : 0;
+}
+
+/* Both FINs are acknowledged when the state is CLOSE; before that the counts of acknowledged bytes may still grow. */
+static int settled_tcp_info(struct lane *ln, struct tcp_info *ret)
+{
+	uint64_t deadline = clock_now_ns() + SETTLE_MS * 1000000ULL;
+	socklen_t len;
+
+	for (;;) {
+		len = sizeof(*ret);
+		memset(ret, 0, sizeof(*ret));
+		if (getsockopt(ln->fd, IPPROTO_TCP, TCP_INFO, ret, &len) < 0)
+			return lane_fail(ln, -errno, "getsockopt(TCP_INFO)");
+		if (ret->tcpi_state == TCP_CLOSE_STATE || clock_now_ns() >= deadline)
+			return 0;
+		poll(NULL, 0, 1);
+	}
+}
+
+/*
+ * Raw figures of the kernel. Each end's bytes_acked counts its own FIN as a byte, and bytes_received the peer's FIN; the
+ * side that connected (the receiver) has its SYN in bytes_acked as well.
+ */
+static int record_tcp(struct lane *ln)
+{
+	struct lg_tcp *tcp = &ln->side->tcp;
+	socklen_t len = sizeof(tcp->congestion);
+	struct tcp_info info;
+	int value = 0, r;
+
+	r = settled_tcp_info(ln, &info);
+	if (r < 0)
+		return r;
+	tcp->mss = info.tcpi_snd_mss;
+	tcp->bytes_acked = info.tcpi_bytes_acked;
+	tcp->bytes_received = info.tcpi_bytes_received;
+	tcp->bytes_sent = info.tcpi_bytes_sent;
+	tcp->bytes_retrans = info.tcpi_bytes_retrans;
+	tcp->rtt_us = info.tcpi_rtt;
+	tcp->total_retrans = info.tcpi_total_retrans;
+	getsockopt(ln->fd, IPPROTO_TCP, TCP_CONGESTION, tcp->congestion, &len);
+	len = sizeof(value);
+	if (getsockopt(ln->fd, SOL_SOCKET, SO_SNDBUF, &value, &len) == 0)
+		tcp->sndbuf = (uint32_t)value;
+	if (getsockopt(ln->fd, SOL_SOCKET, SO_RCVBUF, &value, &len) == 0)
+		tcp->rcvbuf = (uint32_t)value;
+	tcp->valid = 1;
+	return 0;
+}
+
+int lane_close(struct lane *ln)
+{
+	static int (*const steps[LG_SIDES][4])(struct lane *) = {
+		[LG_SENDER] = {collect_completions, end_stream, expect_end, record_tcp},
+		[LG_RECEIVER] = {collect_completions, expect_end, end_stream, record_tcp},
+	};
+	int r;
+
+	for (size_t i = 0; i < ARRAY_SIZE(steps[0]); i++) {
+		r = steps[ln->role][i](ln);
+		if (r < 0)
+			return r;
+	}
+	tear_down(ln);
+	return 0;
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The contract between the daemon and its load generator: a plan and counters in shared memory (a memfd), and small
+ * messages over a SOCK_SEQPACKET pair. The child gets the pair as fd 3 and the memfd as fd 4.
+ *
+ * Each counter has one writer: the thread of its side. Readers (the daemon, the child's control thread) load relaxed.
+ *
+ * The course of a run. The child parks all lanes between the phases: nothing is in flight there (everything that was
+ * sent has been received), so that a snapshot of the counters, and a perf counter a thread, cover the phase exactly.
+ *
+ *	child						daemon
+ *	connects all lanes
+ *	LG_SOCKETS (fds by SCM_RIGHTS) ... LG_CONNECTED -> registers the sockets, opens perf, arms the ledger
+ *							<- LG_GO_WARMUP
+ *	lanes run for warmup_ns (0: one message), drain
+ *	LG_WARMED (at_start taken)			-> enables perf
+ *							<- LG_GO_MEASURE
+ *	lanes run for duration_ns, drain, park
+ *	LG_MEASURED (at_end taken)			-> disables perf
+ *							<- LG_GO_CLOSE
+ *	completions collected, FIN both ways, tcp_info, close
+ *	LG_DONE, exit 0					-> closes the books
+ *
+ * LG_STOP ends the current phase at once (cancel): the child answers with that phase's own message, then goes on as
+ * told. On EOF of the pair the child exits. LG_FAILED carries an errno and a sentence, then the child exits 1.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../common/hist.h"
+#include "../common/macro.h"
+
+#define LG_VERSION 1
+#define LG_FD_CONTROL 3
+#define LG_FD_SHM 4
+#define LG_FDS_PER_MESSAGE 128 /* sockets in one LG_SOCKETS; the kernel's SCM_MAX_FD is 253 */
+#define LG_MODE_COUNTERS 8
+
+enum lg_message_type {
+	/* child to daemon */
+	LG_SOCKETS = 1, /* first: index of the first socket; count; the fds. index = lane * 2 + side */
+	LG_CONNECTED,
+	LG_WARMED,
+	LG_MEASURED,
+	LG_DONE,
+	LG_FAILED, /* error (negative errno) and text */
+	/* daemon to child */
+	LG_GO_WARMUP = 64,
+	LG_GO_MEASURE,
+	LG_GO_CLOSE,
+	LG_STOP,
+};
+
+struct lg_message {
+	uint32_t type;
+	uint32_t first, count;
+	int32_t error;
+	char text[240];
+};
+
+enum lg_flags {
+	LG_VERIFY = 1 << 0, /* the receiver checks every byte, not only sequence and length */
+	LG_PIN = 1 << 1,    /* threads are bound to CPUs */
+	LG_IPV6 = 1 << 2,
+};
+
+/* Written by the daemon before the child starts, then constant. */
+struct lg_plan {
+	uint32_t version;
+	uint32_t lanes;
+	uint64_t size;		 /* bytes a message */
+	uint32_t fields;	 /* buffers a message; fewer if size is smaller */
+	uint32_t flags;
+	uint64_t warmup_ns, duration_ns;
+	uint32_t sndbuf, rcvbuf; /* bytes asked of SO_SNDBUF and SO_RCVBUF, 0: the kernel's default */
+	char mode[32];		 /* a name of transfer_modes */
+	char workload[16];	 /* "stream" or "rr" */
+	char path[64];		 /* "loopback" or "veth" */
+	char congestion[16];	 /* "" : the namespace's default */
+};
+
+enum lg_side_index { LG_SENDER, LG_RECEIVER, LG_SIDES };
+
+/* What a side has done since it connected. In rr both sides send and receive. */
+struct lg_counts {
+	uint64_t messages_sent, messages_received; /* complete ones */
+	uint64_t bytes_sent, bytes_received;	   /* what send* and recv* returned */
+	uint64_t send_calls, recv_calls;	   /* that moved at least a byte */
+	uint64_t pack_copies, pack_bytes;	   /* memcpy of a field into the packed buffer, and its bytes */
+	uint64_t zc_sends;			   /* send calls with MSG_ZEROCOPY that the kernel accepted */
+	uint64_t zc_bytes;			   /* and their bytes */
+	uint64_t zc_done, zc_done_copied;	   /* sends completed; of these with SO_EE_CODE_ZEROCOPY_COPIED */
+	uint64_t zc_bytes_done, zc_bytes_copied;   /* the same in bytes */
+	uint64_t zc_notifications;		   /* error-queue messages read: one can cover many sends */
+	uint64_t zc_enobufs;			   /* sends refused for lack of optmem, tried again after reaping */
+	uint64_t zc_waits;			   /* times that the ring was full and the lane waited for a completion */
+	uint64_t mode[LG_MODE_COUNTERS];	   /* by transfer_mode.counters */
+};
+
+/* struct tcp_info at the end of the connection, read before close. */
+struct lg_tcp {
+	uint32_t valid, mss;
+	uint64_t bytes_acked, bytes_received, bytes_sent, bytes_retrans;
+	uint32_t rtt_us, total_retrans;
+	uint32_t sndbuf, rcvbuf; /* given by the kernel, as getsockopt reports them */
+	char congestion[16];
+};
+
+struct lg_side {
+	struct lg_counts now; /* hot: the side's thread writes it */
+	uint32_t tid;	      /* written before LG_CONNECTED */
+	int32_t cpu;	      /* bound to, or -1 */
+	int32_t error;	      /* negative errno that ended this side, or 0 */
+	char error_text[100];
+	struct lg_counts at_start, at_end; /* taken while parked, before LG_WARMED and LG_MEASURED */
+	struct lg_tcp tcp;
+	struct hist latency;	/* ns, one way: the stamp inside a message to the end of its receive; window only */
+	struct hist round_trip; /* ns, rr's sender only */
+} __attribute__((aligned(CACHE_LINE)));
+
+struct lg_lane {
+	struct lg_side side[LG_SIDES];
+};
+
+/* A device that the path crosses, as its own namespace sees it. */
+struct lg_device {
+	char name[16], driver[32], qdisc[16];
+	uint32_t mtu;
+	int8_t sg, tso, gso, gro, tx_csum; /* 1, 0, or -1: not known */
+};
+
+struct lg_shm {
+	struct lg_plan plan;
+	/* written by the child's control thread */
+	uint32_t phase;			 /* the last lg_message_type reached (LG_GO_* while a phase runs) */
+	uint32_t fields;		 /* in use: min(plan.fields, plan.size) */
+	uint32_t ring;			 /* message buffers a sender of a deferred mode owns, else 1 */
+	uint64_t start_ns, end_ns;	 /* CLOCK_MONOTONIC: the release, and the last byte's receive */
+	char clock[16];			 /* source of the stamps: "tsc" or "monotonic" */
+	uint8_t latency_valid;		 /* 0: messages are too short to carry a stamp (under 16 bytes) */
+	struct lg_device device[LG_SIDES];
+	struct lg_lane lane[] __attribute__((aligned(CACHE_LINE)));
+};
+
+static inline size_t lg_shm_size(uint32_t lanes)
+{
+	return sizeof(struct lg_shm) + lanes * sizeof(struct lg_lane);
+}

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: MIT
+/* The ledger's equations: which are asked, when one holds, and when it cannot be served. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "balance.h"
+
+static const struct site_status observed = { EVIDENCE_OBSERVED, "hook", NULL };
+static const struct site_status unavailable = { EVIDENCE_UNAVAILABLE, NULL, "no hook" };
+
+/* A zero-copy run over loopback: 1000 bytes pinned, each copied on delivery, 200 of them sent twice. */
+static struct balance_input zerocopy_input(struct books *b)
+{
+	struct balance_input in = { .books = b, .local_path = true,
+		.app = { .sent = 1000, .received = 1000, .acked = 1000, .acked_known = true } };
+
+	memset(b, 0, sizeof(*b));
+	b->counter[COUNTER_ACCEPTED] = 1000;
+	b->counter[COUNTER_RECEIVED] = 1000;
+	b->counter[COUNTER_ZC_BYTES_COPIED] = 1000;
+	b->counter[COUNTER_RETRANSMITTED_PINNED] = 200;
+	b->site[SITE_TX_PIN].bytes = 1000;
+	b->site[SITE_TX_DEFERRED_COPY].bytes = 1200;
+	b->site[SITE_RX_COPY].bytes = 1000;
+	for (size_t i = 0; i < SITE_MAX; i++)
+		in.site[i] = observed;
+	return in;
+}
+
+static const struct equation *find(const struct equation *e, unsigned int n, const char *rule)
+{
+	for (unsigned int i = 0; i < n; i++)
+		if (str_eq(e[i].rule, rule))
+			return &e[i];
+	fail_msg("no equation '%s'", rule);
+	return NULL;
+}
+
+static void test_balanced(void **state)
+{
+	static const char *const rules[] = { "accepted", "sent", "completed", "deferred", "received", "delivered", "acked" };
+	struct books b;
+	struct balance_input in = zerocopy_input(&b);
+	struct equation e[EQUATIONS_MAX];
+	unsigned int n = balance_equations(&in, e);
+
+	assert_int_equal(n, ARRAY_SIZE(rules));
+	for (size_t i = 0; i < ARRAY_SIZE(rules); i++)
+		assert_true(find(e, n, rules[i])->holds);
+	assert_true(balance_holds(e, n));
+}
+
+/* One byte at any of the places breaks exactly the equations that name it. */
+static void test_each_byte_counts(void **state)
+{
+	static const struct { size_t offset; const char *broken[3]; } places[] = {
+		{ offsetof(struct books, counter[COUNTER_ACCEPTED]), { "accepted", "sent", "acked" } },
+		{ offsetof(struct books, site[SITE_TX_COPY].bytes), { "sent", "delivered" } },
+		{ offsetof(struct books, site[SITE_TX_PIN].bytes), { "sent", "completed", "delivered" } },
+		{ offsetof(struct books, counter[COUNTER_ZC_BYTES_ZERO]), { "completed" } },
+		{ offsetof(struct books, counter[COUNTER_ZC_BYTES_COPIED]), { "completed", "deferred" } },
+		{ offsetof(struct books, site[SITE_TX_DEFERRED_COPY].bytes), { "deferred" } },
+		{ offsetof(struct books, counter[COUNTER_RETRANSMITTED_PINNED]), { "deferred" } },
+		{ offsetof(struct books, site[SITE_RX_COPY].bytes), { "received" } },
+		{ offsetof(struct books, site[SITE_RX_DISCARD].bytes), { "received" } },
+		{ offsetof(struct books, counter[COUNTER_RECEIVED]), { "delivered" } },
+	};
+
+	for (size_t p = 0; p < ARRAY_SIZE(places); p++) {
+		struct books b;
+		struct balance_input in = zerocopy_input(&b);
+		struct equation e[EQUATIONS_MAX];
+		unsigned int n, broken = 0, expected = 0;
+
+		++*(__u64 *)((char *)&b + places[p].offset);
+		n = balance_equations(&in, e);
+		for (size_t i = 0; i < 3 && places[p].broken[i]; i++, expected++)
+			assert_false(find(e, n, places[p].broken[i])->holds);
+		for (unsigned int i = 0; i < n; i++)
+			broken += !e[i].holds;
+		assert_int_equal(broken, expected);
+		assert_false(balance_holds(e, n));
+	}
+}
+
+static void test_unavailable_is_not_balanced_by_zero(void **state)
+{
+	struct books b;
+	struct balance_input in = zerocopy_input(&b);
+	struct equation e[EQUATIONS_MAX];
+	unsigned int n;
+
+	in.site[SITE_ZC_COMPLETE] = unavailable;
+	n = balance_equations(&in, e);
+	assert_false(find(e, n, "completed")->served);
+	assert_false(find(e, n, "completed")->holds);
+	assert_string_equal(find(e, n, "completed")->reason, "no hook");
+	assert_false(find(e, n, "deferred")->served);
+	assert_true(find(e, n, "sent")->holds);
+	assert_true(balance_holds(e, n));
+}
+
+static void test_other_path_is_an_inequality(void **state)
+{
+	struct books b;
+	struct balance_input in = zerocopy_input(&b);
+	struct equation e[EQUATIONS_MAX];
+	unsigned int n;
+
+	in.local_path = false;
+	b.site[SITE_TX_DEFERRED_COPY].bytes = 400;
+	b.site[SITE_SKB_COPY].bytes = 600;
+	n = balance_equations(&in, e);
+	assert_true(find(e, n, "deferred")->holds);
+	b.site[SITE_SKB_COPY].bytes = 599;
+	n = balance_equations(&in, e);
+	assert_false(find(e, n, "deferred")->holds);
+}
+
+static void test_acked_only_when_known(void **state)
+{
+	struct books b;
+	struct balance_input in = zerocopy_input(&b);
+	struct equation e[EQUATIONS_MAX];
+	unsigned int n;
+
+	in.app.acked_known = false;
+	n = balance_equations(&in, e);
+	for (unsigned int i = 0; i < n; i++)
+		assert_string_not_equal(e[i].rule, "acked");
+}
+
+static void test_a_miss_is_audited_only_by_equations_that_hold(void **state)
+{
+	static const char *const none[HOOK_AUDITS] = {}, *const completed[HOOK_AUDITS] = { "completed" },
+				       *const both[HOOK_AUDITS] = { "completed", "deferred" },
+				       *const unknown[HOOK_AUDITS] = { "no such rule" };
+	struct books b;
+	struct balance_input in = zerocopy_input(&b);
+	struct equation e[EQUATIONS_MAX];
+	unsigned int n = balance_equations(&in, e);
+
+	assert_false(balance_audits(e, n, none));
+	assert_false(balance_audits(e, n, unknown));
+	assert_true(balance_audits(e, n, completed));
+	assert_true(balance_audits(e, n, both));
+
+	b.site[SITE_TX_DEFERRED_COPY].bytes++;
+	n = balance_equations(&in, e);
+	assert_true(balance_audits(e, n, completed));
+	assert_false(balance_audits(e, n, both));
+
+	in.site[SITE_ZC_COMPLETE] = unavailable;
+	n = balance_equations(&in, e);
+	assert_false(balance_audits(e, n, completed));
+}
+
+/* On a real path "deferred" is an inequality, which a lost byte may well satisfy. */
+static void test_an_inequality_audits_nothing(void **state)
+{
+	static const char *const deferred[HOOK_AUDITS] = { "deferred" };
+	struct books b;
+	struct balance_input in = zerocopy_input(&b);
+	struct equation e[EQUATIONS_MAX];
+	unsigned int n;
+
+	in.local_path = false;
+	n = balance_equations(&in, e);
+	assert_true(balance_holds(e, n));
+	assert_false(balance_audits(e, n, deferred));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_balanced),
+		cmocka_unit_test(test_each_byte_counts),
+		cmocka_unit_test(test_unavailable_is_not_balanced_by_zero),
+		cmocka_unit_test(test_other_path_is_an_inequality),
+		cmocka_unit_test(test_acked_only_when_known),
+		cmocka_unit_test(test_a_miss_is_audited_only_by_equations_that_hold),
+		cmocka_unit_test(test_an_inequality_audits_nothing),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,269 @@
+#!/usr/bin/dash
+# SPDX-License-Identifier: MIT
+# Process 1 of the guest: brings the system up, runs the checks, prints TAP on the second serial port, powers off.
+# shellcheck disable=SC2119,SC2120 # check() passes arguments on
+set -u
+
+export PATH=/usr/bin:/bin
+socket=/run/copyledger.sock
+state=/var/lib/copyledger
+export COPYLEDGER_SOCKET=$socket
+doc=/tmp/result.json
+daemon=
+n=0 failures=0
+
+# --- TAP
+
+# A check is a function that prints what is wrong, or nothing.
+check() { # description, function, arguments
+	local what=$1
+	shift
+	"$@" >/tmp/wrong 2>&1
+	n=$((n + 1))
+	if [ -s /tmp/wrong ]; then
+		failures=$((failures + 1))
+		echo "not ok $n - $what"
+		sed 's/^/# /' /tmp/wrong
+	else
+		echo "ok $n - $what"
+	fi
+}
+
+# --- the system
+
+set_up() {
+	local module
+	mount -t proc proc /proc
+	mount -t sysfs sys /sys
+	mount -t devtmpfs dev /dev
+	mount -t tmpfs tmp /tmp
+	mount -t tmpfs run /run
+	mount -t tracefs trace /sys/kernel/tracing
+	mount -t bpf bpf /sys/fs/bpf
+	mount -t securityfs security /sys/kernel/security
+	mount -t cgroup2 cgroup /sys/fs/cgroup
+	exec >/dev/ttyS1 2>&1 </dev/null
+	while read -r module; do
+		insmod "/modules/$module"
+	done </modules/order
+	ip link set lo up
+	hostname vm
+	echo "# kernel $(uname -r), up after $(cut -d' ' -f1 /proc/uptime) s"
+}
+
+# Polls a condition ten times a second; fails after so many seconds.
+within() { # seconds, command
+	local left=$(($1 * 10))
+	shift
+	until "$@"; do
+		[ $left -gt 0 ] || return 1
+		left=$((left - 1))
+		usleep 100000
+	done
+}
+
+# --- the daemon
+
+answers() {
+	copyledger list --json >/dev/null 2>&1
+}
+
+start_daemon() { # a command to start it by, if any
+	"$@" copyledgerd --socket $socket --state-dir $state >>/tmp/daemon.log 2>&1 &
+	daemon=$!
+	within 20 answers && return
+	echo "the daemon does not answer"
+	tail -5 /tmp/daemon.log
+}
+
+stop_daemon() {
+	local status=0
+	kill "$daemon"
+	wait "$daemon" || status=$?
+	[ $status = 0 ] || echo "the daemon ended with $status"
+}
+
+# --- what a run may leave behind
+
+programs() {
+	bpftool prog show | grep -c '^[0-9]'
+}
+
+namespaces() {
+	stat -L -c %i /proc/[0-9]*/ns/net /proc/[0-9]*/ns/user 2>/dev/null | sort -u | wc -l
+}
+
+clean() {
+	[ "$(programs)" = 0 ] && ! pidof copyledger-loadgen >/dev/null && [ "$(namespaces)" = 2 ]
+}
+
+nothing_left() {
+	within 3 clean || echo "left: $(programs) BPF programs, children $(pidof copyledger-loadgen), $(namespaces) namespaces"
+	ip -o link show | grep -v -e ': lo:' -e ': dummy'
+	ip netns list
+}
+
+# --- the checks
+
+# One jq for all documents: in an emulated CPU its start alone takes seconds.
+start_judge() {
+	trap '' PIPE
+	mkfifo /tmp/ask /tmp/answer
+	jq --unbuffered -nr -f /judge.jq </tmp/ask >/tmp/answer 2>&1 &
+	exec 3>/tmp/ask 4</tmp/answer
+}
+
+judge() { # total copies per byte or ""
+	local line=
+	[ -s $doc ] || { echo "no result document"; return; }
+	echo "{\"total\": \"$1\"}" | cat - $doc >&3
+	while read -r line <&4 && [ "$line" != . ]; do
+		echo "$line"
+	done
+	[ "$line" = . ] || echo "jq has ended"
+}
+
+# Runs, and prints what is wrong with status and result.
+run_wrong() { # total copies per byte or "", arguments of run
+	local total=$1 status=0
+	shift
+	timeout 60 copyledger run --json --warmup 50ms "$@" >$doc 2>/tmp/err || status=$?
+	[ $status = 0 ] || echo "exit status $status: $(tail -3 /tmp/err)"
+	judge "$total"
+}
+
+total_of() { # mode
+	case $1 in
+	two-copy) echo 3.00 ;;
+	*) echo 2.00 ;;
+	esac
+}
+
+check_run() { # mode, further arguments of run
+	local mode=$1
+	shift
+	check "${note:-}$mode $*" run_wrong "$(total_of "$mode")" --mode "$mode" --duration 200ms "$@"
+}
+
+check_modes() { # arguments of run
+	local mode
+	for mode in two-copy one-copy zero-copy; do
+		check_run $mode "$@"
+	done
+}
+
+check_matrix() {
+	local path size threads
+	for path in loopback veth; do
+		for size in 64 1024 4096 65536 1048576; do
+			for threads in 1 4; do
+				check_modes --path $path --size $size --threads $threads
+			done
+		done
+	done
+}
+
+check_variants() {
+	check_modes --path loopback --size 4096 --ip 6
+	check_modes --path veth --size 4096 --ip 6
+	check_modes --path loopback --size 4096 --workload rr
+	check_modes --path veth --size 4096 --workload rr
+}
+
+# Somebody else's bytes on the same loopback are in nobody's books.
+check_beside_foreign_load() {
+	local note='foreign load beside: ' server client
+	nc -l -p 9 >/dev/null &
+	server=$!
+	nc 127.0.0.1 9 </dev/zero &
+	client=$!
+	check_modes --path loopback --size 65536
+	kill $client $server
+	wait $client $server
+}
+
+show_sites() {
+	jq -r --arg kernel "$(uname -r)" '.ledger.sites[] |
+		"# \($kernel) | \(.site) | \(.evidence) | \(.hook // .reason)"' $doc
+}
+
+probes() {
+	copyledger probe --json >$doc || echo "probe ended with $?"
+	jq -r '.sites[] | select(.evidence == "unavailable") | "\(.site) is unavailable: \(.reason)"' $doc
+	copyledger probe | sed 's/^/# /' >/tmp/probe
+}
+
+measuring() {
+	[ "$(programs)" -gt 0 ] && pidof copyledger-loadgen >/dev/null
+}
+
+# SIGKILL in the middle of a run, then a new daemon on the same socket and store.
+survives_daemon_kill() { # path
+	local stored client
+	stored=$(copyledger list --json | jq length)
+	copyledger run --json --mode zero-copy --path "$1" --threads 2 --duration 30s >/dev/null 2>&1 &
+	client=$!
+	within 20 measuring || echo "the run does not get going"
+	usleep 300000
+	kill -9 "$daemon"
+	wait "$client" && echo "the client of a killed daemon ended with 0"
+	nothing_left
+	start_daemon
+	[ "$(copyledger list --json | jq length)" -ge "$stored" ] || echo "the store lost runs"
+	run_wrong 2.00 --mode zero-copy --path "$1" --duration 200ms
+}
+
+survives_child_kill() {
+	local client status=0
+	copyledger run --json --mode one-copy --duration 30s >$doc 2>/tmp/err &
+	client=$!
+	within 20 measuring || echo "the run does not get going"
+	usleep 300000
+	kill -9 "$(pidof -s copyledger-loadgen)"
+	wait $client || status=$?
+	[ $status = 1 ] || echo "exit status $status instead of 1"
+	jq -r 'if .state == "failed" then empty else "state is \(.state)" end' $doc
+	grep -q SIGKILL $doc || echo "the result does not name SIGKILL"
+	nothing_left
+	run_wrong 2.00 --mode one-copy --duration 200ms
+}
+
+# As the packaged service runs: a user of its own with two capabilities and no other.
+check_unprivileged() {
+	local note='unprivileged daemon: ' state=/tmp/state
+	install -d -o 1000 -g 1000 /run/plain $state
+	socket=/run/plain/socket
+	export COPYLEDGER_SOCKET=$socket
+	check "an unprivileged daemon starts" start_daemon setpriv --reuid 1000 --regid 1000 --clear-groups \
+		--inh-caps=-all,+bpf,+perfmon --ambient-caps=-all,+bpf,+perfmon --bounding-set=-all,+bpf,+perfmon
+	check_modes --path loopback --size 65536
+	check_modes --path veth --size 65536
+	check "the unprivileged daemon stops" stop_daemon
+	check "nothing is left after it" nothing_left
+}
+
+main() {
+	start_judge
+	check "the daemon starts" start_daemon
+	check "idle: no BPF program" nothing_left
+	check "probe: every site is served" probes
+	cat /tmp/probe
+	check_matrix
+	show_sites
+	check_variants
+	check_beside_foreign_load
+	check "nothing is left after the runs" nothing_left
+	check "SIGKILL of the child" survives_child_kill
+	check "SIGKILL of the daemon, loopback" survives_daemon_kill loopback
+	check "SIGKILL of the daemon, veth" survives_daemon_kill veth
+	check "the daemon stops" stop_daemon
+	check "nothing is left after the daemon" nothing_left
+	check_unprivileged
+	echo "1..$n"
+	echo "# up for $(cut -d' ' -f1 /proc/uptime) s"
+	echo "RESULT $failures"
+}
+
+set_up
+main
+poweroff -f

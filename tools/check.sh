@@ -1,0 +1,13 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Installs what is missing, builds, and runs every test that this machine can run. SAN=asan|tsan: under that sanitizer.
+set -eu
+cd "$(dirname "$0")/.."
+tools/deps.sh build check
+make -s -j"$(nproc)" all unit-programs ${SAN:+SAN="$SAN"}
+export COPYLEDGER_BUILD="$PWD/build${SAN:+/$SAN}" COPYLEDGER_SAN="${SAN:-}"
+# A leak at exit is a finding like any other; TSan's own limit on 2,000 threads needs no more than its default.
+export ASAN_OPTIONS="detect_leaks=1:halt_on_error=1:${ASAN_OPTIONS:-}" UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1"
+export TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1:${TSAN_OPTIONS:-}"
+# Debian's own python3, whose modules tools/deps.sh installs.
+exec /usr/bin/python3 -B -m pytest -p no:cacheprovider -q -rs tests "$@"
