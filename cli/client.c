@@ -41,7 +41,8 @@ struct client *client_free(struct client *c)
 	return NULL;
 }
 
-/* The group that may use the socket; the packaged one's name where the socket cannot be seen. */
+/* The group that may use the socket; the packaged one's name where the socket cannot be seen; NULL: only root
+ * may. */
 static const char *socket_group(const char *path)
 {
 	struct group *group;
@@ -50,7 +51,19 @@ static const char *socket_group(const char *path)
 	if (stat(path, &st) < 0)
 		return GROUP;
 	group = getgrgid(st.st_gid);
-	return group ? group->gr_name : GROUP;
+	return st.st_gid == 0 || !group ? NULL : group->gr_name;
+}
+
+static int not_allowed(const char *path, int error, struct fault *reterr)
+{
+	const char *group = socket_group(path);
+
+	if (!group)
+		return fault_set(reterr, error, "unreachable", "", "%s may only be used by root", path);
+	return fault_set(reterr, error, "unreachable", "",
+		"%s may only be used by root and members of group %s: 'usermod -aG %s USER' as root, then "
+		"log in again",
+		path, group, group);
 }
 
 static int unreachable(const char *path, int error, struct fault *reterr)
@@ -69,11 +82,7 @@ static int unreachable(const char *path, int error, struct fault *reterr)
 			"no daemon at %s: nobody listens on this socket. %s", path, start);
 	case EACCES:
 	case EPERM:
-		return fault_set(reterr, error, "unreachable", "",
-			"%s may only be used by root and members of group %s: 'usermod -aG %s USER' as root, "
-			"then log "
-			"in again",
-			path, socket_group(path), socket_group(path));
+		return not_allowed(path, error, reterr);
 	default:
 		return fault_set(reterr, error, "unreachable", "", "cannot reach the daemon at %s: %s", path,
 			strerror(-error));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* copyledger(1): asks copyledgerd for measured transfers and shows their ledgers. */
+#include <errno.h>
 #include <locale.h>
 
 #include "commands.h"
@@ -16,7 +17,10 @@ int main(int argc, char **argv)
 	cli.err = out_for(stderr);
 	status = commands_dispatch(&cli, argc, argv);
 	options_free(&cli.values);
-	if (fflush(stdout) != 0 || ferror(stdout))
-		status = status == STATUS_OK ? STATUS_FAILED : status;
+	if (status == STATUS_OK && (fflush(stdout) != 0 || ferror(stdout))) {
+		out_line(&cli.err, STYLE_NONE, "copyledger: cannot write to standard output: %s",
+			strerror(errno));
+		status = STATUS_FAILED;
+	}
 	return status;
 }

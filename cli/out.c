@@ -107,8 +107,10 @@ static void put(struct out *o, enum style style, char *clean)
 {
 	unsigned int room = o->width > o->column ? o->width - o->column : 0, width;
 
-	clean[text_fitting(clean, o->clip && o->width ? room : UINT_MAX / 2, &width)] = '\0';
-	o->column += width;
+	size_t fits = text_fitting(clean, o->clip && o->width ? room : UINT_MAX / 2, &width);
+
+	o->column = clean[fits] ? o->width : o->column + width; /* behind a cut nothing follows */
+	clean[fits] = '\0';
 	if (o->color && style != STYLE_NONE && *clean)
 		fprintf(o->f, "%s%s\x1b[0m", sgr[style], clean);
 	else

@@ -4,6 +4,8 @@
 #include "render.h"
 #include "table.h"
 
+#define SHARE_MIN 100 /* counts below which the share of user mode says nothing */
+
 static void render_header(struct out *o, json_object *result)
 {
 	const char *label = doc_text(result, "spec.label");
@@ -142,7 +144,7 @@ static void perf_cell(struct table *t, json_object *side, const char *event)
 	}
 	table_cell(t, STYLE_NONE, "%s%s", event_unit(event)->format(value).s,
 		doc_flag(e, "scaled") == 1 ? " (scaled)" : "");
-	if (value > 0 && doc_number(e, "user", &user))
+	if (value >= SHARE_MIN && doc_number(e, "user", &user))
 		table_cell(t, STYLE_DIM, "%.0f %% user", 100 * user / value);
 	else
 		table_cell(t, STYLE_NONE, "%s", "");
@@ -176,7 +178,7 @@ void render_perf(struct out *o, json_object *result)
 
 	if (!json_object_is_type(sender, json_type_object) || json_object_object_length(sender) == 0) {
 		render_label(o, "counters");
-		out_wrap(o, STYLE_DIM, reason ? reason : "none");
+		out_wrap(o, STYLE_DIM, reason && *reason ? reason : "none");
 		out_newline(o);
 		return;
 	}
@@ -253,6 +255,17 @@ static void render_measured(struct out *o, json_object *result)
 	render_perf(o, result);
 }
 
+/* A run that failed before its first byte has only zeros to show. */
+static bool moved_something(json_object *result)
+{
+	double bytes;
+
+	if (!json_object_is_type(doc_at(result, "app"), json_type_object))
+		return false;
+	return str_eq(doc_text(result, "state"), "done") ||
+	       !doc_number(result, "app.whole_life.bytes_received", &bytes) || bytes > 0;
+}
+
 void render_result(struct out *o, json_object *result)
 {
 	_cleanup_free_ char *sentence = result_sentence(result);
@@ -260,7 +273,7 @@ void render_result(struct out *o, json_object *result)
 
 	render_header(o, result);
 	out_newline(o);
-	if (json_object_is_type(doc_at(result, "app"), json_type_object)) {
+	if (moved_something(result)) {
 		render_measured(o, result);
 		out_newline(o);
 	}

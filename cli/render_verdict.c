@@ -153,7 +153,7 @@ char *result_sentence(json_object *result)
 			fprintf(f, " after %s", figure_duration(ns).s);
 		if (message)
 			fprintf(f, ": %s", message);
-		if (ledger_site(doc_at(result, "ledger"), "rx_copy")) {
+		if (doc_number(result_copies(result), "total", &ns)) {
 			fputs("; until then: ", f);
 			put_outcome(f, result);
 		}

@@ -103,6 +103,12 @@ static unsigned int column_width(const struct table *t, const struct out *o, siz
 	return width;
 }
 
+/* From the start of a column to the next one's; an empty column takes no room. */
+static unsigned int advance(unsigned int width)
+{
+	return width ? width + GAP : 0;
+}
+
 /* Whether anything stands at or behind this cell of its row: padding before nothing would be trailing blanks.
  */
 static bool row_is_empty_from(const struct cell *cell, size_t n)
@@ -126,7 +132,7 @@ static void print_row(const struct table *t, struct out *o, unsigned int indent,
 			out_wrap(o, row[i].style, row[i].text);
 		else
 			out_text(o, row[i].style, "%s", row[i].text);
-		at += widths[i] + GAP;
+		at += advance(widths[i]);
 	}
 	out_newline(o);
 }
@@ -139,7 +145,7 @@ static void print_titles(
 	for (size_t i = 0; i < t->n_columns; i++) {
 		const char *title = t->columns[i].title;
 
-		at += i ? widths[i - 1] + GAP : 0;
+		at += i ? advance(widths[i - 1]) : 0;
 		if (!title || !*title)
 			continue;
 		out_pad(o, t->columns[i].right ? at + widths[i] - shown_width(o, title) : at);

@@ -16,9 +16,9 @@ char *rfc3339_format(char buf[RFC3339_TEXT], int64_t ns)
 	struct tm tm;
 
 	gmtime_r(&s, &tm);
-	snprintf(buf, RFC3339_TEXT, "%04u-%02u-%02uT%02u:%02u:%02u.%03uZ", (tm.tm_year + 1900) % 10000U,
+	snprintf(buf, RFC3339_TEXT, "%04u-%02u-%02uT%02u:%02u:%02u.%06uZ", (tm.tm_year + 1900) % 10000U,
 		(tm.tm_mon + 1) % 100U, tm.tm_mday % 100U, tm.tm_hour % 100U, tm.tm_min % 100U,
-		tm.tm_sec % 100U, (unsigned int)(ns % NS_PER_S / 1000000));
+		tm.tm_sec % 100U, (unsigned int)(ns % NS_PER_S / 1000));
 	return buf;
 }
 

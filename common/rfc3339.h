@@ -6,7 +6,7 @@
 
 #define RFC3339_TEXT 32 /* bytes that rfc3339_format() needs at most */
 
-/* "2026-01-31T23:59:59.123Z"; milliseconds, rounded down. Returns buf. */
+/* "2026-01-31T23:59:59.123456Z"; microseconds, rounded down. Returns buf. */
 char *rfc3339_format(char buf[RFC3339_TEXT], int64_t ns);
 
 /* A whole date and time with its zone, "Z" or "+01:00"; the fraction is optional. -EINVAL if it is none; *ret

@@ -281,10 +281,11 @@ struct list_parameters {
 	char mode[32], label[LIMIT_LABEL + 1], state[16], since[48], until[48];
 };
 
-/* The store knows these; between queued and its end a run is "running" to this filter. */
+/* What a row can show, and "running" for all between queued and the end. */
 static const char *known_state(size_t i)
 {
-	static const char *const names[] = {"queued", "running", "done", "failed", "cancelled", NULL};
+	static const char *const names[] = {"queued", "starting", "warmup", "measuring", "closing", "running",
+		"done", "failed", "cancelled", NULL};
 
 	return names[i];
 }

@@ -225,12 +225,11 @@ static int serve(sd_event *event, struct manager *m)
 	r = sd_event_add_signal(event, NULL, SIGTERM, on_signal, m);
 	if (r >= 0)
 		r = sd_event_add_signal(event, NULL, SIGINT, on_signal, m);
-	if (r >= 0)
-		r = sd_event_set_watchdog(event, true);
 	if (r < 0)
 		return r;
 	sd_notify(0, "READY=1\nSTATUS=idle");
-	return sd_event_loop(event);
+	r = sd_event_set_watchdog(event, true);
+	return r < 0 ? r : sd_event_loop(event);
 }
 
 static int run_daemon(const struct options *o, const struct limits *limits, struct fault *reterr)

@@ -18,6 +18,8 @@
 #define MEMORY_RUNS 16 /* results kept without a state directory */
 #define STOP_USEC (5 * 1000000ULL)
 #define NS_PER_S 1000000000LL
+/* A probe takes some 100 ms of the event loop: a crowd of clients that ask shares one. */
+#define PROBE_FRESH_NS (2 * NS_PER_S)
 
 struct job {
 	struct job *next;
@@ -40,7 +42,7 @@ struct manager {
 	sd_event_source *giveup; /* the last moment of a stop */
 	json_object *ended;      /* the document of the run whose end is being told, borrowed */
 	json_object *warnings, *probe;
-	int64_t started_ns;
+	int64_t started_ns, probe_ns; /* CLOCK_MONOTONIC */
 	bool stopping;
 };
 
@@ -529,35 +531,52 @@ static void merge(json_object *rows, size_t from_memory, uint32_t limit)
 		json_object_array_del_idx(rows, limit, json_object_array_length(rows) - limit);
 }
 
-/* The store knows of a living run only that it waits or runs. */
-static void refresh_states(const struct manager *m, json_object *rows)
+/* The store knows of a living run only that it waits or runs; wanted: drop those in another state than this. */
+static void refresh_states(const struct manager *m, json_object *rows, const char *wanted)
 {
-	for (size_t i = 0; m->jobs && i < json_object_array_length(rows); i++) {
+	for (size_t i = json_object_array_length(rows); m->jobs && i-- > 0;) {
 		json_object *row = json_object_array_get_idx(rows, i);
 		const char *state = manager_state(m, text_of(row, "id"));
 
-		if (state)
+		if (state && wanted && !str_eq(state, wanted))
+			json_object_array_del_idx(rows, i, 1);
+		else if (state)
 			json_add_str(row, "state", state);
 	}
+}
+
+/* States of the one run that is under way, which the store has as "running". */
+static bool is_phase(const char *state)
+{
+	static const char *const phases[] = {"starting", "warmup", "measuring", "closing"};
+
+	for (size_t i = 0; state && i < ARRAY_SIZE(phases); i++)
+		if (str_eq(state, phases[i]))
+			return true;
+	return false;
 }
 
 int manager_list(
 	struct manager *m, const struct store_filter *filter, json_object **ret, struct fault *reterr)
 {
 	_cleanup_json_ json_object *rows = json_object_new_array();
+	struct store_filter stored = *filter;
+	bool phase = is_phase(filter->state);
 	size_t from_memory = 0;
 	int r;
 
-	r = rows ? store_list(m->memory, filter, rows) : -ENOMEM;
+	if (phase)
+		stored.state = "running";
+	r = rows ? store_list(m->memory, &stored, rows) : -ENOMEM;
 	if (r == 0) {
 		from_memory = json_object_array_length(rows);
-		r = m->disk ? store_list(m->disk, filter, rows) : 0;
+		r = m->disk ? store_list(m->disk, &stored, rows) : 0;
 	}
 	if (r < 0)
 		return fault_set(
 			reterr, r, "store", "", "the store of results cannot be read: %s", strerror(-r));
 	merge(rows, from_memory, filter->limit);
-	refresh_states(m, rows);
+	refresh_states(m, rows, phase ? filter->state : NULL);
 	*ret = TAKE_PTR(rows);
 	return 0;
 }
@@ -648,12 +667,13 @@ int manager_probe(struct manager *m, json_object **ret, struct fault *reterr)
 		return fault_set(reterr, -EBUSY, "busy", "",
 			"run %s is measuring and a probe would disturb it: try again when it has ended",
 			running);
-	if (!running) {
+	if (!running && (!m->probe || now_ns(CLOCK_MONOTONIC) - m->probe_ns >= PROBE_FRESH_NS)) {
 		r = probe_now(m, &fresh);
 		if (r < 0)
 			return fault_set(reterr, r, "probe", "", "the probe failed: %s", strerror(-r));
 		json_drop(m->probe);
 		m->probe = fresh;
+		m->probe_ns = now_ns(CLOCK_MONOTONIC);
 	}
 	*ret = json_object_get(m->probe);
 	return 0;

@@ -85,8 +85,8 @@ int manager_list(
 	struct manager *m, const struct store_filter *filter, json_object **ret, struct fault *reterr);
 /* The reply of GetInfo; NULL without memory. */
 json_object *manager_info(const struct manager *m);
-/* The reply of Probe. While a run measures it is the last one made ("busy" if there is none): probing would
- * disturb. */
+/* The reply of Probe, at most 2 s old. While a run measures it is the last one made ("busy" if there is
+ * none): probing would disturb. */
 int manager_probe(struct manager *m, json_object **ret, struct fault *reterr);
 
 void manager_watch(struct manager *m, struct watch *w);

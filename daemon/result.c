@@ -4,10 +4,10 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <time.h>
 
 #include "host.h"
 #include "jsonx.h"
+#include "rfc3339.h"
 
 #define NS_PER_S 1000000000ULL
 
@@ -608,17 +608,9 @@ static json_object *path_json(const struct run_facts *f)
 
 static void add_time(json_object *o, const char *name, uint64_t ns)
 {
-	time_t s = ns / NS_PER_S;
-	struct tm tm;
-	char text[40];
+	char text[RFC3339_TEXT];
 
-	if (!ns) {
-		json_add_null(o, name);
-		return;
-	}
-	gmtime_r(&s, &tm);
-	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
-	json_add_strf(o, name, "%s.%06" PRIu64 "Z", text, (uint64_t)(ns % NS_PER_S / 1000));
+	json_add_str(o, name, ns ? rfc3339_format(text, ns) : NULL);
 }
 
 static json_object *error_json(const struct run_facts *f)

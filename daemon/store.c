@@ -580,7 +580,7 @@ static json_object *column(sqlite3_stmt *stmt, int i, json_type type)
 	if (type == json_type_boolean)
 		return json_object_new_boolean(sqlite3_column_int(stmt, i));
 	if (type == json_type_double)
-		return json_object_new_double(sqlite3_column_double(stmt, i));
+		return json_double(sqlite3_column_double(stmt, i));
 	if (type == json_type_int)
 		return json_object_new_int64(sqlite3_column_int64(stmt, i));
 	return json_object_new_string((const char *)sqlite3_column_text(stmt, i));

@@ -2,7 +2,6 @@
 /* The control thread of the load generator: connects, starts and parks the lanes, and keeps every wait bounded. */
 #include <inttypes.h>
 #include <poll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 
@@ -11,6 +10,7 @@
 #include "lane.h"
 #include "limit.h"
 #include "netpath.h"
+#include "resources.h"
 #include "sockets.h"
 
 #define MS UINT64_C(1000000)
@@ -18,7 +18,6 @@
 #define STALL_NS (2000 * MS)	/* without a byte while lanes drain */
 #define CLOSE_NS (15000 * MS)	/* above the sum of what lane_close waits for */
 #define SEND_S 10		/* for a daemon that does not read */
-#define SPARE_FDS 64
 
 struct control {
 	int fd;
@@ -301,56 +300,6 @@ static int check_plan(const struct lg_plan *p, struct fault *reterr)
 	return r < 0 ? fault_set(reterr, r, "mode", "mode", "this kernel lacks %s: %s", p->mode, strerror(-r)) : 0;
 }
 
-static int raise_limits(const struct lg_plan *p, struct fault *reterr)
-{
-	struct rlimit limit, endless = {RLIM_INFINITY, RLIM_INFINITY};
-	rlim_t need = p->lanes * LG_SIDES + SPARE_FDS;
-
-	/* Pinned pages are locked memory: without a limit where that is allowed, else as much as is allowed. */
-	if (setrlimit(RLIMIT_MEMLOCK, &endless) < 0 && getrlimit(RLIMIT_MEMLOCK, &limit) == 0) {
-		limit.rlim_cur = limit.rlim_max;
-		setrlimit(RLIMIT_MEMLOCK, &limit);
-	}
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= need)
-		return 0;
-	limit.rlim_cur = need;
-	limit.rlim_max = MAX(limit.rlim_max, need);
-	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
-		return fault_set(reterr, -EMFILE, "files", "threads",
-			"%u lanes need %" PRIu64 " open files, more than RLIMIT_NOFILE's hard limit allows", p->lanes,
-			(uint64_t)need);
-	return 0;
-}
-
-/* kB of MemAvailable, 0 if it is not to be had. */
-static uint64_t memory_available(void)
-{
-	_cleanup_fclose_ FILE *f = fopen("/proc/meminfo", "re");
-	char line[128];
-	uint64_t kb;
-
-	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "MemAvailable: %" SCNu64, &kb) == 1)
-			return kb;
-	return 0;
-}
-
-/* The out-of-memory killer has no sentence for people. */
-static int check_memory(const struct lg_shm *shm, struct fault *reterr)
-{
-	const struct lg_plan *p = &shm->plan;
-	const struct workload *w = workload_find(p->workload);
-	uint64_t sides = w->sends[LG_SENDER] + w->sends[LG_RECEIVER], have = memory_available();
-	uint64_t buffers = shm->ring + !!(transfer_mode_find(p->mode)->caps & MODE_PACKS);
-	uint64_t need = p->lanes * p->size * buffers * sides / 1024;
-
-	if (have && need > have - have / 4)
-		return fault_set(reterr, -ENOMEM, "memory", "size",
-			"the senders' buffers need %" PRIu64 " MiB, of %" PRIu64 " MiB available", need / 1024,
-			have / 1024);
-	return 0;
-}
-
 static int prepare(struct lg_shm *shm, struct fault *reterr)
 {
 	const struct lg_plan *p = &shm->plan;
@@ -359,15 +308,14 @@ static int prepare(struct lg_shm *shm, struct fault *reterr)
 	r = check_plan(p, reterr);
 	if (r < 0)
 		return r;
-	r = raise_limits(p, reterr);
+	r = resources_raise_limits(p, reterr);
 	if (r < 0)
 		return r;
 	clock_init();
 	str_copy(shm->clock, clock_name());
 	shm->fields = MIN(p->fields, p->size);
 	shm->latency_valid = p->size >= MESSAGE_HEADER;
-	shm->ring = 1;
-	return check_memory(shm, reterr);
+	return 0;
 }
 
 static int connect_lanes(struct control *c, struct fault *reterr)
@@ -385,7 +333,9 @@ static int connect_lanes(struct control *c, struct fault *reterr)
 	for (int side = 0; side < LG_SIDES; side++)
 		if (netpath_enter(&path, side) == 0)
 			netpath_device(&path, side, &c->shm->device[side]);
-	return sockets_connect(p, &path, c->sockets, reterr);
+	/* Only now, since a user namespace has no right to lock more memory. */
+	r = resources_ring(p, &c->shm->ring, reterr);
+	return r < 0 ? r : sockets_connect(p, &path, c->sockets, reterr);
 }
 
 static int report_sockets(struct control *c)

@@ -12,10 +12,6 @@
 #define CLOSE_MS 5000		/* for the completions, and again for the peer's FIN */
 #define SETTLE_MS 1000		/* for the last acknowledgement */
 
-#define RING_BYTES (4u << 20)	/* a lane, as far as the total allows */
-#define RING_BYTES_ALL (256u << 20)
-#define RING_MIN 16u
-#define RING_MAX 16384u
 #define PAGE 4096u
 #define TCP_CLOSE_STATE 7 /* TCP_CLOSE of the kernel's net/tcp_states.h */
 
@@ -24,18 +20,6 @@
 #define LOWAT (64u << 10)
 #define LOWAT_MESSAGE (2u << 10) /* larger messages gain nothing from it (measured) */
 #define SMALL_MESSAGE (16u << 10)
-
-uint32_t ring_slots(uint64_t size, uint32_t lanes, uint64_t memlock)
-{
-	uint64_t all = RING_BYTES_ALL / lanes, slots = MIN(RING_BYTES, all) / size;
-
-	if (slots < RING_MIN)
-		slots = MIN(RING_MIN, all / size);
-	/* The kernel books a call as its whole pages and two more; half of what may be locked is left to others. */
-	if (memlock != UINT64_MAX)
-		slots = MIN(slots, memlock / 2 / PAGE / lanes / (size / PAGE + 2));
-	return (uint32_t)MIN(MAX(slots, 2u), RING_MAX);
-}
 
 uint32_t placement_cpu(uint32_t connection, uint32_t role, uint32_t connections, uint32_t ncpus)
 {

@@ -112,9 +112,6 @@ int lane_set_up(struct lane *ln);
 /* Completions, FIN both ways, TCP_INFO, close; bounded. */
 int lane_close(struct lane *ln);
 
-/* Message buffers a sender of a deferred mode owns: bounded by bytes, by messages and by memlock (bytes, UINT64_MAX: none). */
-uint32_t ring_slots(uint64_t size, uint32_t lanes, uint64_t memlock);
-
 /* The CPU (an index into the allowed ones, ncpus > 0) of one end of a connection. */
 uint32_t placement_cpu(uint32_t connection, uint32_t role, uint32_t connections, uint32_t ncpus);
 

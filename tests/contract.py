@@ -100,6 +100,18 @@ def split_name(name):
     return next((i for i in (CONTRACT, STANDARD) if i["interface"] == interface), None), last
 
 
+def strict_json(text):
+    """Parses JSON as RFC 8259 has it: no NaN, no member twice."""
+    def once(pairs):
+        assert len(dict(pairs)) == len(pairs), f"a member twice: {[name for name, _ in pairs]}"
+        return dict(pairs)
+
+    def never(word):
+        raise ValueError(f"{word} is not JSON")
+
+    return json.loads(text, object_pairs_hook=once, parse_constant=never)
+
+
 class Traffic:
     """One side of a connection: pairs requests with replies, and checks each when it passes."""
 

@@ -5,7 +5,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 kernel=${1:?} programs=${2:?} output=${3:?}
-tools=(dash ip tc jq bpftool setpriv)
+tools=(dash ip tc jq bpftool setpriv iperf3)
 ours=(copyledgerd copyledger copyledger-loadgen)
 modules=(veth dummy sch_netem sch_fq)
 

@@ -7,7 +7,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$here/../.." && pwd)
 build=$(cd "$top" && realpath -m "${BUILD:-build}")
-timeout_s=${COPYLEDGER_VM_TIMEOUT:-600}
+timeout_s=${COPYLEDGER_VM_TIMEOUT:-900}
 emulator=qemu-system-x86_64
 passed=0 failed=0 skipped=0
 

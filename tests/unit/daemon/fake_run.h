@@ -29,6 +29,7 @@ static struct run *fake_running;    /* the run that was started last and is not 
 static int fake_starts, fake_frees; /* counted */
 static int fake_refuses;	    /* so many of the next starts fail */
 static int fake_probes;
+static size_t fake_blob; /* bytes by which the next results are larger */
 
 static inline int fake_start(sd_event *event, const char *loadgen, const char *id, const struct spec *spec,
 	run_changed_fn changed, void *userdata, struct run **ret, struct fault *reterr)
@@ -172,6 +173,13 @@ static inline void fake_end(sd_event *event, const char *state)
 	if (str_eq(r->spec.ledger, "off")) {
 		json_add_null(r->result, "ledger");
 		json_add_str(r->result, "ledger_reason", "the ledger was turned off");
+	}
+	if (fake_blob) {
+		_cleanup_free_ char *blob = calloc(1, fake_blob + 1);
+
+		assert_non_null(blob);
+		memset(blob, 'x', fake_blob);
+		json_add_str(r->result, "blob", blob);
 	}
 	r->finished = true;
 	fake_turn(event, state);

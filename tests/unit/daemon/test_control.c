@@ -84,11 +84,15 @@ static json_object *hear(struct bench *b, int fd)
 	ssize_t r;
 
 	fake_pump(b->event);
-	while ((r = recv(fd, text + n, 1, 0)) == 1) {
-		if (!text[n++])
+	while ((r = recv(fd, text + n, MIN(sizeof(text) - n, 65536), MSG_PEEK)) > 0) {
+		char *nul = memchr(text + n, 0, r);
+		size_t take = nul ? (size_t)(nul + 1 - (text + n)) : (size_t)r;
+
+		assert_int_equal(recv(fd, text + n, take, 0), take);
+		if (nul)
 			return json_tokener_parse(text);
-		if (n % 65536 == 0)
-			fake_pump(b->event);
+		n += take;
+		fake_pump(b->event); /* room for more of it */
 	}
 	return NULL;
 }
@@ -330,13 +334,9 @@ static void passes_a_large_reply(void **state)
 	fd = client(b);
 	say_text(b, fd, START);
 	assert_heard(b, fd, "parameters/id", NULL);
-	fake_running->result = NULL;
+	fake_blob = 2 << 20;
 	fake_end(b->event, "done");
-	for (int i = 0; i < 200; i++) {
-		say_text(b, fd, START);
-		assert_heard(b, fd, "parameters/id", NULL);
-		fake_end(b->event, "done");
-	}
+	fake_blob = 0;
 	say_text(b, fd, "{\"method\":\"io.copyledger.GetRun\",\"parameters\":{\"id\":\"last\"}}");
 	say_text(b, fd, "{\"method\":\"org.varlink.service.GetInterfaceDescription\",\"parameters\":{\"interface\":\"io.copyledger\"}}");
 	assert_heard(b, fd, "parameters/result/state", "done");

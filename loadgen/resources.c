@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+/* What a run may take of the machine: open files, locked memory, message buffers. */
+#include <errno.h>
+#include <inttypes.h>
+#include <linux/capability.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+#include "lane.h"
+#include "resources.h"
+
+#define SPARE_FDS 64
+
+#define RING_BYTES (4u << 20) /* a lane, as far as the total allows */
+#define RING_BYTES_ALL (256u << 20)
+#define RING_MIN 16u
+#define RING_MAX 16384u
+#define PAGE 4096u
+
+uint32_t ring_slots(uint64_t size, uint32_t lanes, uint64_t memlock)
+{
+	uint64_t all = RING_BYTES_ALL / lanes, slots = MIN(RING_BYTES, all) / size;
+
+	if (slots < RING_MIN)
+		slots = MIN(RING_MIN, all / size);
+	/* The kernel books a call as its whole pages and two more; half of what may be locked is left to others. */
+	if (memlock != UINT64_MAX)
+		slots = MIN(slots, memlock / 2 / PAGE / lanes / (size / PAGE + 2));
+	return (uint32_t)MIN(MAX(slots, 2u), RING_MAX);
+}
+
+int resources_raise_limits(const struct lg_plan *plan, struct fault *reterr)
+{
+	struct rlimit limit, endless = {RLIM_INFINITY, RLIM_INFINITY};
+	rlim_t need = plan->lanes * LG_SIDES + SPARE_FDS;
+
+	/* Pinned pages are locked memory: without a limit where that is allowed, else as much as is allowed. */
+	if (setrlimit(RLIMIT_MEMLOCK, &endless) < 0 && getrlimit(RLIMIT_MEMLOCK, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_MEMLOCK, &limit);
+	}
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= need)
+		return 0;
+	limit.rlim_cur = need;
+	limit.rlim_max = MAX(limit.rlim_max, need);
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return fault_set(reterr, -EMFILE, "files", "threads",
+			"%u lanes need %" PRIu64 " open files, more than RLIMIT_NOFILE's hard limit allows",
+			plan->lanes, (uint64_t)need);
+	return 0;
+}
+
+/* CAP_IPC_LOCK counts only in the first user namespace: the one in which every id stands for itself. */
+static int may_lock_all(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
+	_cleanup_fclose_ FILE *f = fopen("/proc/self/uid_map", "re");
+	uint32_t inside, outside, count;
+
+	if (!f || fscanf(f, "%" SCNu32 " %" SCNu32 " %" SCNu32, &inside, &outside, &count) != 3 || inside ||
+		outside || count != UINT32_MAX)
+		return 0;
+	return syscall(SYS_capget, &header, data) == 0 && (data[0].effective & (1u << CAP_IPC_LOCK));
+}
+
+static uint64_t memlock_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_MEMLOCK, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY || may_lock_all())
+		return UINT64_MAX;
+	return limit.rlim_cur;
+}
+
+/* kB of MemAvailable, 0 if it is not to be had. */
+static uint64_t memory_available(void)
+{
+	_cleanup_fclose_ FILE *f = fopen("/proc/meminfo", "re");
+	char line[128];
+	uint64_t kb;
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "MemAvailable: %" SCNu64, &kb) == 1)
+			return kb;
+	return 0;
+}
+
+int resources_ring(const struct lg_plan *plan, uint32_t *ret, struct fault *reterr)
+{
+	const struct transfer_mode *mode = transfer_mode_find(plan->mode);
+	const struct workload *w = workload_find(plan->workload);
+	uint32_t senders = plan->lanes * (w->sends[LG_SENDER] + w->sends[LG_RECEIVER]);
+	uint32_t ring = mode->caps & MODE_DEFERRED ? ring_slots(plan->size, senders, memlock_limit()) : 1;
+	uint64_t buffers = ring + !!(mode->caps & MODE_PACKS), have = memory_available();
+	uint64_t need = senders * plan->size * buffers / 1024;
+
+	/* The out-of-memory killer has no sentence for people. */
+	if (have && need > have - have / 4)
+		return fault_set(reterr, -ENOMEM, "memory", "size",
+			"the senders' buffers need %" PRIu64 " MiB, of %" PRIu64 " MiB available", need / 1024,
+			have / 1024);
+	*ret = ring;
+	return 0;
+}
