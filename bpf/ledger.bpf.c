@@ -11,6 +11,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 #include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -22,16 +23,24 @@ char LICENSE[] SEC("license") = "GPL";
 #define MSG_ZEROCOPY 0x4000000
 #define MSG_SPLICE_PAGES 0x8000000
 #define NETIF_F_SG 1ULL
+#define NETIF_F_CSUM (1ULL << 1 | 1ULL << 3 | 1ULL << 4) /* IPv4, any, IPv6 */
+#define NETIF_F_TSO (1ULL << 16)
 #define SKBFL_ZEROCOPY_ENABLE 1
 #define SO_EE_ORIGIN_ZEROCOPY 5
 #define SO_EE_CODE_ZEROCOPY_COPIED 1
+#define IFF_LOOPBACK 8
+#define AF_INET 2
+#define KIND_LOOPBACK 0x6b636162706f6f6cULL /* "loopback" in a little-endian word */
 
 const volatile __u64 sock_ofree = 0;   /* the destructor that marks a notification skb; learnt, see learn */
 const volatile __u64 learn_cookie = 0; /* the socket that learn watches */
 const volatile bool has_rdonly_cast = false; /* 6.2: typed reads of any address, allowed under lockdown too */
 const volatile bool retransmit_has_err = false; /* tcp_retransmit_skb carries the result as third argument */
 
+const volatile struct watch_filter filter = {};
+
 __u64 learnt;
+__u64 last_row; /* ids of rows that a watch makes; the daemon's own are below 2^32 */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
@@ -45,8 +54,29 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1);
 	__type(key, __u64);
-	__type(value, __u64);
+	__type(value, struct owner);
 } owners SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, __u64);
+	__type(value, struct view);
+} views SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_STACK_TRACE);
+	__uint(max_entries, CALLERS_MAX);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, STACK_DEPTH * sizeof(__u64));
+} stacks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, CALLERS_MAX);
+	__type(key, struct caller_key);
+	__type(value, struct caller);
+} callers SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -105,15 +135,23 @@ static __always_inline __u32 log2_bucket(__u64 v)
 	return n & (CELL_BUCKETS - 1);
 }
 
-static __always_inline void book(__u32 site, __u64 bytes)
+static __always_inline struct view *view_of(__u64 id)
+{
+	return filter.watching ? bpf_map_lookup_elem(&views, &id) : NULL;
+}
+
+static __always_inline void book(__u64 view, __u32 site, __u64 bytes)
 {
 	struct cell *c = bpf_map_lookup_elem(&cells, &site);
+	struct view *v = view_of(view);
 
 	if (!c)
 		return;
 	ADD(c->hits, 1);
 	ADD(c->bytes, bytes);
 	ADD(c->log2[log2_bucket(bytes)], 1);
+	if (v && site < SITE_MAX)
+		ADD(v->bytes[site], bytes);
 }
 
 static __always_inline void count(__u32 counter, __u64 n)
@@ -130,6 +168,90 @@ static __always_inline void count(__u32 counter, __u64 n)
 static __always_inline struct sock_row *row_of(const struct sock *sk)
 {
 	return sk ? bpf_sk_storage_get(&socks, (void *)sk, NULL, 0) : NULL;
+}
+
+static __always_inline bool filter_matches(const struct sock *sk)
+{
+	__u64 task = bpf_get_current_pid_tgid();
+
+	if (filter.tgid && filter.tgid != task >> 32)
+		return false;
+	if (filter.has_uid && filter.uid != (__u32)bpf_get_current_uid_gid())
+		return false;
+	if (filter.port && filter.port != sk->__sk_common.skc_num &&
+		filter.port != bpf_ntohs(sk->__sk_common.skc_dport))
+		return false;
+	if (filter.netns && filter.netns != sk->__sk_common.skc_net.net->ns.inum)
+		return false;
+	return !filter.cgroup || bpf_get_current_ancestor_cgroup_id(filter.cgroup_level) == filter.cgroup;
+}
+
+static __always_inline void fill_view(struct view *v, const struct sock *sk)
+{
+	v->tgid = bpf_get_current_pid_tgid() >> 32;
+	v->uid = bpf_get_current_uid_gid();
+	bpf_get_current_comm(v->comm, sizeof(v->comm));
+	v->family = sk->__sk_common.skc_family;
+	v->local_port = sk->__sk_common.skc_num;
+	v->remote_port = bpf_ntohs(sk->__sk_common.skc_dport);
+	if (v->family == AF_INET) {
+		*(__u32 *)v->local = sk->__sk_common.skc_rcv_saddr;
+		*(__u32 *)v->remote = sk->__sk_common.skc_daddr;
+		return;
+	}
+	__builtin_memcpy(v->local, &sk->__sk_common.skc_v6_rcv_saddr, sizeof(v->local));
+	__builtin_memcpy(v->remote, &sk->__sk_common.skc_v6_daddr, sizeof(v->remote));
+}
+
+static __always_inline void open_view(__u64 id, const struct sock *sk)
+{
+	struct view fresh = {}, *v = view_of(id);
+
+	if (!v) {
+		fill_view(&fresh, sk);
+		bpf_map_update_elem(&views, &id, &fresh, BPF_NOEXIST);
+		v = view_of(id);
+	}
+	if (v)
+		ADD(v->opened, 1);
+	else
+		count(COUNTER_UNSEEN, 1);
+}
+
+/* A watch takes a socket up at the first call that its filter matches. Callers hold the socket's lock. */
+static __noinline struct sock_row *adopt(struct sock *sk)
+{
+	const struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	struct owner owner;
+	struct sock_row *row;
+	__u64 cookie;
+
+	if (!tp || !filter_matches(sk))
+		return NULL;
+	row = bpf_sk_storage_get(&socks, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!row) {
+		count(COUNTER_UNSEEN, 1);
+		return NULL;
+	}
+	row->id = (1ULL << 32) + __sync_fetch_and_add(&last_row, 1);
+	row->view = filter.by_socket ? row->id : bpf_get_current_pid_tgid() >> 32;
+	row->write_base = row->write_seq = tp->write_seq;
+	row->copied_base = tp->copied_seq;
+	row->flags = ROW_SEQ | ROW_FIRST_SEND | ROW_FIRST_RECV;
+	owner = (struct owner){row->id, row->view};
+	cookie = bpf_get_socket_cookie(sk);
+	if (bpf_map_update_elem(&owners, &cookie, &owner, BPF_ANY))
+		count(COUNTER_UNSEEN, 1);
+	open_view(row->view, sk);
+	count(COUNTER_SOCKETS_ADOPTED, 1);
+	return row;
+}
+
+static __always_inline struct sock_row *row_or_adopt(const struct sock *sk)
+{
+	struct sock_row *row = row_of(sk);
+
+	return row || !filter.watching || !sk ? row : adopt((void *)sk);
 }
 
 static __always_inline __u32 write_seq_of(const struct sock *sk)
@@ -169,10 +291,6 @@ int sock_base(struct bpf_iter__bpf_sk_storage_map *ctx)
 
 /* ---- MSG_ZEROCOPY sends and their completions ---- */
 
-#define ZC_SENT (1ULL << 62)
-#define ZC_DONE (1ULL << 63)
-#define ZC_COPIED 1ULL
-
 /*
  * The bytes of a send are known when it is over; its completion may come earlier, even inside the call. The
  * word of the send starts as 0, before any byte moves; each of the two puts its half in with an exchange, and
@@ -188,9 +306,13 @@ static __always_inline void zc_open(const struct sock_row *row, __u32 id)
 		count(COUNTER_ZC_LOST, 1);
 }
 
-static __always_inline void zc_account(__u64 bytes, bool copied)
+static __always_inline void zc_account(__u64 view, __u64 bytes, bool copied)
 {
-	book(SITE_ZC_COMPLETE, bytes);
+	struct view *v = view_of(view);
+
+	book(view, SITE_ZC_COMPLETE, bytes);
+	if (v)
+		ADD(*(copied ? &v->zc_copied : &v->zc_zero), bytes);
 	count(copied ? COUNTER_ZC_BYTES_COPIED : COUNTER_ZC_BYTES_ZERO, bytes);
 	count(copied ? COUNTER_ZC_SENDS_COPIED : COUNTER_ZC_SENDS_ZERO, 1);
 }
@@ -207,10 +329,10 @@ static __always_inline void zc_sent(const struct sock_row *row, __u32 id, __u64 
 	if (!moved || old & ZC_DONE)
 		bpf_map_delete_elem(&zc_sends, &key);
 	if (old & ZC_DONE)
-		zc_account(bytes, old & ZC_COPIED);
+		zc_account(row->view, bytes, old & ZC_COPIED);
 }
 
-static __always_inline void zc_done(__u64 row, __u32 id, bool copied)
+static __always_inline void zc_done(__u64 row, __u64 view, __u32 id, bool copied)
 {
 	struct zc_key key = {.row = row, .id = id};
 	__u64 *word = bpf_map_lookup_elem(&zc_sends, &key), old;
@@ -225,18 +347,18 @@ static __always_inline void zc_done(__u64 row, __u32 id, bool copied)
 	if (!(old & ZC_SENT))
 		return;
 	bpf_map_delete_elem(&zc_sends, &key);
-	zc_account(old & ~ZC_SENT, copied);
+	zc_account(view, old & ~ZC_SENT, copied);
 }
 
 struct zc_range {
-	__u64 row;
+	__u64 row, view;
 	__u32 lo;
 	__u32 copied;
 };
 
 static long zc_done_one(__u32 i, struct zc_range *r)
 {
-	zc_done(r->row, r->lo + i, r->copied);
+	zc_done(r->row, r->view, r->lo + i, r->copied);
 	return 0;
 }
 
@@ -262,6 +384,7 @@ static __always_inline void zc_notification(const struct sk_buff *skb)
 	if (!row)
 		return;
 	r.row = row->id;
+	r.view = row->view;
 	if (bpf_core_field_exists(struct ubuf_info, ops))
 		first = (__u64)LOAD(struct ubuf_info, cb, ops);
 	else
@@ -290,14 +413,6 @@ static __always_inline void zc_notification(const struct sk_buff *skb)
 
 SEC("?tp_btf/consume_skb")
 int BPF_PROG(site_ZC_COMPLETE, struct sk_buff *skb)
-{
-	if ((__u64)skb->destructor == sock_ofree)
-		zc_notification(skb);
-	return 0;
-}
-
-SEC("?tp_btf/kfree_skb")
-int BPF_PROG(zc_purged, struct sk_buff *skb)
 {
 	if ((__u64)skb->destructor == sock_ofree)
 		zc_notification(skb);
@@ -336,14 +451,14 @@ static __always_inline __u32 class_of(const struct sock *sk, const struct msghdr
 	return sg && msg->msg_flags & MSG_SPLICE_PAGES ? CLASS_SPLICE : CLASS_COPY;
 }
 
-static __always_inline void book_class(__u32 class, __u64 bytes)
+static __always_inline void book_class(__u64 view, __u32 class, __u64 bytes)
 {
 	if (class == CLASS_PIN)
-		book(SITE_TX_PIN, bytes);
+		book(view, SITE_TX_PIN, bytes);
 	else if (class == CLASS_SPLICE)
-		book(SITE_TX_SPLICE, bytes);
+		book(view, SITE_TX_SPLICE, bytes);
 	else if (class == CLASS_COPY)
-		book(SITE_TX_COPY, bytes);
+		book(view, SITE_TX_COPY, bytes);
 }
 
 /* Books what write_seq has moved since the last look, to the class of the turn that moved it. */
@@ -354,7 +469,7 @@ static __always_inline void tx_settle(struct sock_row *row, __u32 seq)
 	row->write_seq = seq;
 	if (!moved)
 		return;
-	book_class(row->class, moved);
+	book_class(row->view, row->class, moved);
 	row->flags |= ROW_ZC_MOVED;
 	if (row->class == CLASS_PIN)
 		row->zc_bytes += moved;
@@ -386,7 +501,7 @@ static __always_inline void zc_begin(struct sock_row *row, __u32 id)
 SEC("?tp_btf/tcp_sendmsg_locked")
 int BPF_PROG(tx_turn, const struct sock *sk, const struct msghdr *msg)
 {
-	struct sock_row *row = row_of(sk);
+	struct sock_row *row = row_or_adopt(sk);
 	__u32 id;
 
 	if (!row)
@@ -405,22 +520,46 @@ int BPF_PROG(tx_turn, const struct sock *sk, const struct msghdr *msg)
 	return 0;
 }
 
-static __always_inline void accepted(struct sock_row *row, int ret)
+/* A watch can take up a socket in the middle of a call: what had moved before is not the account's. */
+static __always_inline __u32 first_call(struct sock_row *row, __u32 flag, int ret, __u32 since)
 {
+	if (!(row->flags & flag))
+		return ret;
+	row->flags &= ~flag;
+	return since < ret ? since : ret;
+}
+
+static __always_inline void accepted(struct sock_row *row, int ret, __u32 seq)
+{
+	struct view *v;
+
 	if (ret <= 0)
 		return;
+	ret = first_call(row, ROW_FIRST_SEND, ret, seq - row->write_base);
 	ADD(row->accepted, ret);
+	v = view_of(row->view);
+	if (v)
+		ADD(v->accepted, ret);
 	count(COUNTER_ACCEPTED, ret);
 	count(COUNTER_SEND_CALLS, 1);
 }
 
+/* The call has ended and let go of the socket: unless another thread has taken it since, nothing is on its
+ * way. */
 SEC("?tp_btf/sock_send_length")
 int BPF_PROG(tx_length, struct sock *sk, int ret)
 {
 	struct sock_row *row = row_of(sk);
+	__u32 seq;
 
-	if (row)
-		accepted(row, ret);
+	if (!row)
+		return 0;
+	seq = write_seq_of(sk);
+	accepted(row, ret, seq);
+	if (!sk->sk_lock.owned) {
+		tx_settle(row, seq);
+		zc_close(row);
+	}
 	return 0;
 }
 
@@ -428,7 +567,7 @@ int BPF_PROG(tx_length, struct sock *sk, int ret)
 SEC("?fentry/tcp_sendmsg_locked")
 int BPF_PROG(tx_call, struct sock *sk, struct msghdr *msg)
 {
-	struct sock_row *row = row_of(sk);
+	struct sock_row *row = row_or_adopt(sk);
 
 	if (!row)
 		return 0;
@@ -457,7 +596,7 @@ int BPF_PROG(site_TX_PIN, struct sock *sk)
 	if (!row || bpf_get_func_ret(ctx, &ret) || (int)ret <= 0)
 		return 0;
 	row->pinned += (int)ret;
-	book(SITE_TX_PIN, (int)ret);
+	book(row->view, SITE_TX_PIN, (int)ret);
 	return 0;
 }
 
@@ -472,12 +611,12 @@ int BPF_PROG(site_TX_COPY, struct sock *sk)
 		return 0;
 	bytes = ret;
 	row->write_seq = write_seq_of(sk);
-	accepted(row, bytes);
+	accepted(row, bytes, row->write_seq);
 	if (bytes > 0) {
 		row->flags |= ROW_ZC_MOVED;
 		if ((__u64)bytes > row->pinned)
-			book_class(
-				row->class == CLASS_SPLICE ? CLASS_SPLICE : CLASS_COPY, bytes - row->pinned);
+			book_class(row->view, row->class == CLASS_SPLICE ? CLASS_SPLICE : CLASS_COPY,
+				bytes - row->pinned);
 	}
 	if (row->flags & ROW_ZC_OPEN) {
 		row->zc_bytes = row->pinned;
@@ -496,30 +635,82 @@ int BPF_PROG(site_TX_SPLICE, struct sock *sk)
 	if (!row || bpf_get_func_ret(ctx, &ret) || (int)ret <= 0)
 		return 0;
 	row->write_seq = write_seq_of(sk);
-	accepted(row, (int)ret);
-	book(SITE_TX_SPLICE, (int)ret);
+	accepted(row, (int)ret, row->write_seq);
+	book(row->view, SITE_TX_SPLICE, (int)ret);
 	return 0;
 }
 
 /* ---- the pinned skb, later ---- */
 
-/* The row of the sender whose pages an skb carries, or 0. Everything is followed by address: skb->sk may be
+/* The sender whose pages an skb carries, if it is of the account. All is followed by address: skb->sk may be
  * gone. */
-static __always_inline __u64 pinned_owner(const struct sk_buff *skb)
+static __always_inline struct owner *pinned_owner(const struct sk_buff *skb)
 {
 	const void *info = skb->head + skb->end, *notification;
-	__u64 cookie, *owner;
+	__u64 cookie;
 
 	if (bpf_core_field_exists(struct skb_shared_info, flags) &&
 		!(LOAD(struct skb_shared_info, info, flags) & SKBFL_ZEROCOPY_ENABLE))
-		return 0;
+		return NULL;
 	notification = LOAD(struct skb_shared_info, info, destructor_arg);
 	notification -= bpf_core_field_offset(struct sk_buff, cb);
 	if ((__u64)LOAD(struct sk_buff, notification, destructor) != sock_ofree)
-		return 0;
+		return NULL;
 	cookie = LOAD(struct sock, LOAD(struct sk_buff, notification, sk), __sk_common.skc_cookie.counter);
-	owner = bpf_map_lookup_elem(&owners, &cookie);
-	return owner ? *owner : 0;
+	return bpf_map_lookup_elem(&owners, &cookie);
+}
+
+/* The kind of the device that an skb is at, as up to 8 characters in a word: no string need be read for it.
+ */
+static __always_inline __u64 device_kind(const struct sk_buff *skb)
+{
+	const struct net_device *dev = skb->dev;
+	__u64 kind;
+
+	if (!dev)
+		return 0;
+	if (dev->flags & IFF_LOOPBACK)
+		return KIND_LOOPBACK;
+	if (!dev->rtnl_link_ops)
+		return 0;
+	kind = (__u64)LOAD(struct rtnl_link_ops, dev->rtnl_link_ops, kind);
+	return kind ? (__u64)LOAD(struct list_head, kind, next) : 0;
+}
+
+static __always_inline __u32 device_lacks(const struct sk_buff *skb)
+{
+	const struct net_device *dev = skb->dev;
+	__u64 features;
+
+	if (!dev)
+		return 0;
+	features = dev->features;
+	return (features & NETIF_F_SG ? 0 : LACKS_SG) | (features & NETIF_F_CSUM ? 0 : LACKS_CSUM) |
+	       (features & NETIF_F_TSO ? 0 : LACKS_TSO);
+}
+
+static __always_inline void book_caller(struct caller_key *key, __u64 view, __u64 bytes)
+{
+	struct caller zero = {}, *c;
+
+	book(view, key->site, bytes);
+	c = bpf_map_lookup_elem(&callers, key);
+	if (!c) {
+		bpf_map_update_elem(&callers, key, &zero, BPF_NOEXIST);
+		c = bpf_map_lookup_elem(&callers, key);
+	}
+	if (!c) {
+		count(COUNTER_UNSEEN, 1);
+		return;
+	}
+	ADD(c->hits, 1);
+	ADD(c->bytes, bytes);
+}
+
+/* Without the frames of the program itself and of what called it. */
+static __always_inline __s32 stack_of(void *ctx)
+{
+	return bpf_get_stackid(ctx, &stacks, BPF_F_FAST_STACK_CMP | 2);
 }
 
 /* Local delivery: an skb that still carries the notification here is copied next, by skb_orphan_frags_rx().
@@ -527,16 +718,38 @@ static __always_inline __u64 pinned_owner(const struct sk_buff *skb)
 SEC("?tp_btf/netif_receive_skb")
 int BPF_PROG(deferred_receive, struct sk_buff *skb)
 {
-	if (skb->data_len && pinned_owner(skb))
-		book(SITE_TX_DEFERRED_COPY, skb->data_len);
+	struct caller_key key = {.site = SITE_TX_DEFERRED_COPY, .stack = -1};
+	struct owner *o = skb->data_len ? pinned_owner(skb) : NULL;
+
+	if (!o)
+		return 0;
+	key.kind = device_kind(skb);
+	book_caller(&key, o->view, skb->data_len);
 	return 0;
 }
 
 SEC("?fentry/skb_copy_ubufs")
 int BPF_PROG(site_TX_DEFERRED_COPY, struct sk_buff *skb)
 {
-	if (skb->data_len && pinned_owner(skb))
-		book(SITE_TX_DEFERRED_COPY, skb->data_len);
+	struct caller_key key = {.site = SITE_TX_DEFERRED_COPY};
+	struct owner *o = skb->data_len ? pinned_owner(skb) : NULL;
+
+	if (!o)
+		return 0;
+	key.stack = stack_of(ctx);
+	key.kind = device_kind(skb);
+	book_caller(&key, o->view, skb->data_len);
+	return 0;
+}
+
+/* Purged notifications, and pinned skbs that are dropped before they reach a copy: TCP sends those again. */
+SEC("?tp_btf/kfree_skb")
+int BPF_PROG(zc_purged, struct sk_buff *skb)
+{
+	if ((__u64)skb->destructor == sock_ofree)
+		zc_notification(skb);
+	else if (skb->data_len && pinned_owner(skb))
+		count(COUNTER_DROPPED_PINNED, skb->data_len);
 	return 0;
 }
 
@@ -555,10 +768,16 @@ int BPF_PROG(retransmit, const struct sock *sk, const struct sk_buff *skb)
 
 /* ---- copies inside the kernel ---- */
 
-static __always_inline void book_skb_copy(const struct sk_buff *skb, __u64 bytes)
+static __always_inline void book_skb_copy(void *ctx, const struct sk_buff *skb, __u64 bytes)
 {
-	if (bytes && row_of(skb->sk))
-		book(SITE_SKB_COPY, bytes);
+	struct caller_key key = {.site = SITE_SKB_COPY};
+	struct sock_row *row = bytes ? row_of(skb->sk) : NULL;
+
+	if (!row)
+		return;
+	key.stack = stack_of(ctx);
+	key.kind = device_kind(skb);
+	book_caller(&key, row->view, bytes);
 }
 
 SEC("?fexit/skb_copy_bits")
@@ -567,14 +786,14 @@ int BPF_PROG(site_SKB_COPY, const struct sk_buff *skb, int offset, void *to, int
 	__u64 ret = 0;
 
 	if (!bpf_get_func_ret(ctx, &ret) && !ret)
-		book_skb_copy(skb, len);
+		book_skb_copy(ctx, skb, len);
 	return 0;
 }
 
 SEC("?fexit/skb_copy_and_csum_bits")
 int BPF_PROG(copy_csum_bits, const struct sk_buff *skb, int offset, u8 *to, int len)
 {
-	book_skb_copy(skb, len);
+	book_skb_copy(ctx, skb, len);
 	return 0;
 }
 
@@ -586,7 +805,7 @@ int BPF_PROG(coalesce, struct sk_buff *to, struct sk_buff *from)
 	__u64 ret = 0;
 
 	if (!bpf_get_func_ret(ctx, &ret) && (bool)ret && !to->data_len)
-		book_skb_copy(to, from->len);
+		book_skb_copy(ctx, to, from->len);
 	return 0;
 }
 
@@ -595,9 +814,12 @@ SEC("?tp_btf/net_dev_start_xmit")
 int BPF_PROG(egress_linear, const struct sk_buff *skb)
 {
 	__s64 linear = skb->len - skb->data_len, headers;
+	struct caller_key key = {.site = SITE_SKB_COPY, .stack = -1};
 	const struct tcphdr *th;
+	struct sock_row *row;
 
-	if (!row_of(skb->sk))
+	row = row_of(skb->sk);
+	if (!row)
 		return 0;
 	th = (const void *)skb->head + skb->transport_header;
 	if (has_rdonly_cast) {
@@ -608,33 +830,44 @@ int BPF_PROG(egress_linear, const struct sk_buff *skb)
 	}
 	/* __dev_queue_xmit() has set mac_header to where the data start. */
 	headers += skb->transport_header - skb->mac_header;
-	if (linear > headers)
-		book(SITE_SKB_COPY, linear - headers);
+	if (linear <= headers)
+		return 0;
+	key.kind = device_kind(skb);
+	key.lacks = device_lacks(skb);
+	book_caller(&key, row->view, linear - headers);
 	return 0;
 }
 
 /* ---- receive ---- */
 
-static __always_inline void received(struct sock_row *row, int ret, int flags)
+static __always_inline void received(struct sock_row *row, const struct sock *sk, int ret, int flags)
 {
+	struct view *v;
+
 	if (ret <= 0 || flags & MSG_ERRQUEUE)
 		return;
 	if (flags & MSG_PEEK) {
 		count(COUNTER_PEEKED, ret);
 		return;
 	}
+	ret = first_call(row, ROW_FIRST_RECV, ret, copied_seq_of(sk) - row->copied_base);
 	ADD(row->received, ret);
+	v = view_of(row->view);
+	if (v)
+		ADD(v->received, ret);
 	count(COUNTER_RECEIVED, ret);
 	count(COUNTER_RECV_CALLS, 1);
 	if (flags & MSG_TRUNC)
-		book(SITE_RX_DISCARD, ret);
+		book(row->view, SITE_RX_DISCARD, ret);
 }
 
 SEC("?tp_btf/skb_copy_datagram_iovec")
 int BPF_PROG(rx_copy_tp, const struct sk_buff *skb, int len)
 {
-	if (len > 0 && row_of(skb->sk))
-		book(SITE_RX_COPY, len);
+	struct sock_row *row = len > 0 ? row_or_adopt(skb->sk) : NULL;
+
+	if (row)
+		book(row->view, SITE_RX_COPY, len);
 	return 0;
 }
 
@@ -644,17 +877,18 @@ int BPF_PROG(rx_length, struct sock *sk, int ret, int flags)
 	struct sock_row *row = row_of(sk);
 
 	if (row)
-		received(row, ret, flags);
+		received(row, sk, ret, flags);
 	return 0;
 }
 
 SEC("?fexit/skb_copy_datagram_iter")
 int BPF_PROG(site_RX_COPY, const struct sk_buff *skb, int offset, void *to, int len)
 {
+	struct sock_row *row = len > 0 ? row_or_adopt(skb->sk) : NULL;
 	__u64 ret = 0;
 
-	if (len > 0 && row_of(skb->sk) && !bpf_get_func_ret(ctx, &ret) && !(int)ret)
-		book(SITE_RX_COPY, len);
+	if (row && !bpf_get_func_ret(ctx, &ret) && !(int)ret)
+		book(row->view, SITE_RX_COPY, len);
 	return 0;
 }
 
@@ -665,7 +899,7 @@ int BPF_PROG(site_RX_DISCARD, struct sock *sk, struct msghdr *msg, size_t len, i
 	__u64 ret = 0;
 
 	if (row && !bpf_get_func_ret(ctx, &ret))
-		received(row, (int)ret, flags);
+		received(row, sk, (int)ret, flags);
 	return 0;
 }
 
@@ -682,7 +916,7 @@ int BPF_PROG(site_RX_MAP, struct sock *sk, struct tcp_zerocopy_receive *zc)
 	length = zc->length;
 	if (!length)
 		return 0;
-	book(SITE_RX_MAP, length);
+	book(row->view, SITE_RX_MAP, length);
 	ADD(row->received, length);
 	count(COUNTER_RECEIVED, length);
 	return 0;
@@ -706,12 +940,16 @@ SEC("?tp_btf/tcp_destroy_sock")
 int BPF_PROG(sock_end, struct sock *sk)
 {
 	struct sock_row *row = row_of(sk);
+	struct view *v;
 	__u32 seq;
 	__s32 rest;
 
 	if (!row)
 		return 0;
 	count(COUNTER_SOCKETS_CLOSED, 1);
+	v = view_of(row->view);
+	if (v)
+		ADD(v->closed, 1);
 	if (!(row->flags & ROW_SEQ))
 		return 0;
 	seq = write_seq_of(sk);
@@ -720,5 +958,24 @@ int BPF_PROG(sock_end, struct sock *sk)
 	tx_settle(row, rest > 0 ? seq - 1 : seq);
 	zc_close(row);
 	audit(COUNTER_GAP_RX, copied_seq_of(sk) - row->copied_base - (__u32)row->received);
+	return 0;
+}
+
+/* ---- names ---- */
+
+/* Turns addresses into names where /proc/kallsyms hides them from a service; run by the daemon, see
+ * symbols.c. */
+__u64 symbol_address[STACK_DEPTH];
+char symbol_name[STACK_DEPTH][64];
+
+SEC("?syscall")
+int symbolise(void *ctx)
+{
+	static const char format[] = "%ps";
+
+	for (int i = 0; i < STACK_DEPTH; i++)
+		if (symbol_address[i])
+			bpf_snprintf(symbol_name[i], sizeof(symbol_name[i]), format, &symbol_address[i],
+				sizeof(__u64));
 	return 0;
 }

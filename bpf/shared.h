@@ -42,6 +42,8 @@ enum row_flags {
 	ROW_SEQ = 1 << 0,      /* the sequence bases are valid */
 	ROW_ZC_OPEN = 1 << 1,  /* zc_id is the send going on */
 	ROW_ZC_MOVED = 1 << 2, /* and it has moved bytes */
+	ROW_FIRST_SEND = 1 << 3, /* no send call has ended since the socket came into the account */
+	ROW_FIRST_RECV = 1 << 4,
 };
 
 /*
@@ -49,17 +51,18 @@ enum row_flags {
  * notifications of MSG_ZEROCOPY need too. All but the two sums is written under the socket lock.
  */
 struct sock_row {
-	__u64 id; /* unique, never 0: a recycled struct sock has no row or another one */
+	__u64 id;   /* unique, never 0: a recycled struct sock has no row or another one */
+	__u64 view; /* what a watch shows it under: its row, or its process */
 	__u32 flags;
 	__u32 class;
-	__u32 write_base, copied_base; /* write_seq and copied_seq when the socket was registered */
+	__u32 write_base, copied_base; /* write_seq and copied_seq when the socket came into the account */
 	__u32 write_seq;	       /* up to here the sites are booked */
 	__u32 zc_id;
 	__u64 zc_bytes;		       /* pinned by send zc_id so far */
 	__u64 pinned;		       /* by the call going on (fentry tier) */
 	__u64 accepted, received;      /* sums of what the calls returned */
 };
-_Static_assert(sizeof(struct sock_row) == 64, "wire format");
+_Static_assert(sizeof(struct sock_row) == 72, "wire format");
 
 /* A MSG_ZEROCOPY send on its way: the value is one word, exchanged by sender and completion; see zc_sent(). */
 struct zc_key {
@@ -68,3 +71,55 @@ struct zc_key {
 	__u32 pad;
 };
 _Static_assert(sizeof(struct zc_key) == 16, "wire format");
+
+#define ZC_SENT (1ULL << 62) /* the lower bits are the bytes pinned */
+#define ZC_DONE (1ULL << 63)
+#define ZC_COPIED 1ULL
+
+/* By socket cookie. */
+struct owner {
+	__u64 row, view;
+};
+
+/* Where a copy that nobody asked for came from. */
+struct caller_key {
+	__u32 site;
+	__s32 stack; /* of the map stacks; negative: none was taken */
+	__u64 kind;  /* of the device: up to 8 characters, "loopback" or the rtnl kind ("veth"), else 0 */
+	__u32 lacks; /* bits, where there is no stack: features that the device does not have */
+	__u32 pad;
+};
+_Static_assert(sizeof(struct caller_key) == 24, "wire format");
+enum lacks { LACKS_SG = 1 << 0, LACKS_CSUM = 1 << 1, LACKS_TSO = 1 << 2 };
+
+struct caller {
+	__u64 hits, bytes;
+};
+#define CALLERS_MAX 1024
+#define STACK_DEPTH 12
+
+/* Which sockets a watch takes up at their next call: all conditions that are not 0 must hold. */
+struct watch_filter {
+	__u32 watching; /* 0: an account of registered sockets only */
+	__u32 by_socket; /* a view a socket; else a view a process */
+	__u32 tgid;
+	__u32 has_uid, uid;
+	__u32 port;	 /* local or remote, host order */
+	__u32 netns;	 /* inode number */
+	__u32 cgroup_level;
+	__u64 cgroup;	 /* id, at that level of the task's ancestors */
+};
+
+/* What a watch shows: a socket, or a process with its sockets. */
+struct view {
+	__u64 bytes[SITE_MAX];
+	__u64 accepted, received;
+	__u64 zc_zero, zc_copied; /* pinned bytes completed, by code */
+	__u64 opened, closed;	  /* sockets */
+	__u32 tgid, uid;
+	char comm[16];
+	__u16 family, local_port, remote_port, pad; /* host order */
+	__u8 local[16], remote[16];
+};
+_Static_assert(sizeof(struct view) == 8 * SITE_MAX + 112, "wire format");
+#define VIEWS_MAX 16384

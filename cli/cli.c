@@ -24,6 +24,7 @@ static const struct code_status {
 	{"InvalidParameter", STATUS_USAGE},
 	{"unreachable", STATUS_UNREACHABLE},
 	{"PermissionDenied", STATUS_UNREACHABLE},
+	{"permission_denied", STATUS_UNREACHABLE},
 };
 
 static enum exit_status status_of(const char *code)

@@ -263,6 +263,8 @@ static int remote_error(const char *name, json_object *parameters, struct fault 
 	}
 	if (strncmp(name, CLIENT_INTERFACE ".", strlen(CLIENT_INTERFACE ".")) == 0)
 		name += strlen(CLIENT_INTERFACE ".");
+	if (str_eq(name, "Failed") && doc_string(parameters, "code"))
+		name = doc_string(parameters, "code"); /* says more */
 	return fault_set(reterr, -EREMOTEIO, name, field ? field : "", "%s",
 		message ? message : "the daemon refuses without a sentence");
 }

@@ -11,7 +11,7 @@ static const struct opt list_options[] = {
 		"only runs in this state: queued, measuring, done, failed, cancelled ..."},
 	{"since", 0, "MOMENT", NULL, NULL, 0,
 		"only runs started at or after this moment, as in 2026-01-31T12:00:00Z"},
-	{"until", 0, "MOMENT", NULL, NULL, 0, "only runs started before this moment"},
+	{"until", 0, "MOMENT", NULL, NULL, 0, "only runs started at or before this moment"},
 	{"limit", 'n', "N", NULL, opt_integer, 0, "at most so many rows, the newest"},
 	{},
 };

@@ -55,15 +55,30 @@ static int on_reply(json_object *reply, void *userdata)
 	return 0;
 }
 
-/* The first Ctrl-C asks the daemon to end the run; its result still comes. */
+static int on_cancelled(json_object *reply, void *userdata)
+{
+	struct follow *f = userdata;
+
+	f->cancelled = true;
+	return 0;
+}
+
+/* The first Ctrl-C asks the daemon to end the run; its result still comes. The second one does not wait for a
+ * daemon that hangs, here either. */
 static void cancel(struct follow *f, json_object *id)
 {
-	_cleanup_json_ json_object *reply = NULL;
+	_cleanup_(client_freep) struct client *c = NULL;
+	struct fault fault = {};
+	int r;
 
 	progress_clear(&f->progress);
 	out_line(&f->cli->err, STYLE_NONE, "cancelling run %s; once more leaves without waiting for it",
 		f->id);
-	f->cancelled = cli_call(f->cli, "CancelRun", id, &reply) == STATUS_OK;
+	r = client_connect(f->cli->socket, &c, &fault);
+	if (r == 0)
+		r = client_call_more(c, "CancelRun", id, f->signals, on_cancelled, f, &fault);
+	if (r < 0 && r != -EINTR)
+		cli_fail(f->cli, &fault);
 }
 
 static int leave(struct follow *f)

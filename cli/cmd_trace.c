@@ -69,7 +69,7 @@ static int cmd_trace(struct cli *cli)
 	_cleanup_(client_freep) struct client *c = NULL;
 	_cleanup_close_ int signals = -1;
 	struct tracer t = {.cli = cli};
-	struct fault fault = {.code = "output", .text = "cannot write the table"};
+	struct fault fault = {};
 	int r;
 
 	interval = json_object_get(doc_at(cli->values.request, "interval_ms"));
@@ -82,6 +82,8 @@ static int cmd_trace(struct cli *cli)
 	json_object_put(t.previous);
 	if (r == -EINTR) /* Ctrl-C: only the watching ends */
 		return STATUS_OK;
+	if (r < 0 && !*fault.code) /* on_trace() has no sentence of its own */
+		fault_set(&fault, r, "output", "", "cannot write the table: %s", strerror(-r));
 	return r < 0 ? cli_fail(cli, &fault) : STATUS_OK;
 }
 

@@ -143,6 +143,7 @@ int doc_print(FILE *f, json_object *o, bool pretty)
 	s = json_object_to_json_string_ext(o, flags);
 	if (!s)
 		return -ENOMEM;
+	errno = 0;
 	/* json-c escapes C0 itself; DEL and the C1 set (U+0080 to U+009F) it lets through. */
 	for (; *s; s++) {
 		if (*s == 0x7f)
@@ -154,5 +155,7 @@ int doc_print(FILE *f, json_object *o, bool pretty)
 			fputc(*s, f);
 	}
 	fputc('\n', f);
-	return fflush(f) == 0 && !ferror(f) ? 0 : -EIO;
+	if (fflush(f) == 0 && !ferror(f))
+		return 0;
+	return errno ? -errno : -EIO;
 }

@@ -19,7 +19,8 @@ static int kernel_trusts_tsc(void)
 	return f && fscanf(f, "%31s", name) == 1 && str_eq(name, "tsc");
 }
 
-/* A pair of readings of one moment: of several tries the one that took the shortest, so that no preemption is in it. */
+/* A pair of readings of one moment: of several tries the one that took the shortest, so that no preemption is
+ * in it. */
 static void read_pair(uint64_t *ret_tsc, uint64_t *ret_ns)
 {
 	uint64_t best = UINT64_MAX;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Stamps for latency: the TSC where the kernel itself trusts it as its clock, else CLOCK_MONOTONIC. Stamps are only
- * compared with stamps of the same process.
+ * Stamps for latency: the TSC where the kernel itself trusts it as its clock, else CLOCK_MONOTONIC. Stamps
+ * are only compared with stamps of the same process.
  */
 #pragma once
 
@@ -17,7 +17,8 @@ struct clock_source {
 
 extern struct clock_source clock_source;
 
-/* Chooses and calibrates (5 ms); to be called once, before any thread. Without it stamps are CLOCK_MONOTONIC. */
+/* Chooses and calibrates (5 ms); to be called once, before any thread. Without it stamps are CLOCK_MONOTONIC.
+ */
 void clock_init(void);
 
 static inline const char *clock_name(void)
@@ -43,7 +44,8 @@ static inline uint64_t clock_stamp(void)
 	return clock_now_ns();
 }
 
-/* The difference of two stamps in ns; 0 if the later one is not later (TSCs of two cores can differ by some cycles). */
+/* The difference of two stamps in ns; 0 if the later one is not later (TSCs of two cores can differ by some
+ * cycles). */
 static inline uint64_t clock_stamp_to_ns(uint64_t delta)
 {
 	if ((int64_t)delta <= 0)

@@ -8,11 +8,11 @@
 #define UNITS_TEXT 32 /* bytes that any of the units_format_* functions needs at most */
 
 /*
- * Parse the whole of s; *ret is untouched on failure. -EINVAL: not of this form (empty, sign, space, unknown unit);
- * -ERANGE: of this form, but it does not fit.
- *	size: digits and an optional K, M or G (1024^n, either case), with or without "B" or "iB" behind: "64K", "1MiB", "100"
- *	duration: digits with an optional decimal fraction and an optional ms, s, m or h; a bare number is seconds: "1.5s".
- *	Finer than a millisecond is rounded to the nearest.
+ * Parse the whole of s; *ret is untouched on failure. -EINVAL: not of this form (empty, sign, space, unknown
+ *unit); -ERANGE: of this form, but it does not fit. size: digits and an optional K, M or G (1024^n, either
+ *case), with or without "B" or "iB" behind: "64K", "1MiB", "100" duration: digits with an optional decimal
+ *fraction and an optional ms, s, m or h; a bare number is seconds: "1.5s". Finer than a millisecond is
+ *rounded to the nearest.
  */
 int units_parse_size(const char *s, uint64_t *ret);
 int units_parse_duration_ms(const char *s, uint64_t *ret);

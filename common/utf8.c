@@ -63,6 +63,22 @@ bool utf8_printable_char(uint32_t c)
 	return true;
 }
 
+size_t utf8_length(const char *s)
+{
+	size_t left = strlen(s), n = 0;
+
+	while (left > 0) {
+		uint32_t c;
+		int r = utf8_next(s, left, &c);
+		size_t step = r > 0 ? r : 1;
+
+		s += step;
+		left -= step;
+		n++;
+	}
+	return n;
+}
+
 bool utf8_printable(const char *s)
 {
 	size_t left = strlen(s);

@@ -40,8 +40,11 @@ static const struct rule {
 		{SITE(TX_COPY), SITE(TX_PIN), SITE(TX_SPLICE)}},
 	{"completed", "tx_pin = completed as zero-copied + completed as copied", ALWAYS, EQUAL,
 		{SITE(TX_PIN)}, {COUNTED(ZC_BYTES_ZERO, ZC_COMPLETE), COUNTED(ZC_BYTES_COPIED, ZC_COMPLETE)}},
-	{"deferred", "tx_deferred_copy = completed as copied + retransmitted from pinned pages", LOCAL_PATH,
-		EQUAL, {SITE(TX_DEFERRED_COPY)},
+	{"deferred",
+		"tx_deferred_copy + pinned but dropped on the way = completed as copied + retransmitted from "
+		"pinned "
+		"pages",
+		LOCAL_PATH, EQUAL, {SITE(TX_DEFERRED_COPY), COUNTED(DROPPED_PINNED, ZC_COMPLETE)},
 		{COUNTED(ZC_BYTES_COPIED, ZC_COMPLETE), COUNTED(RETRANSMITTED_PINNED, ZC_COMPLETE)}},
 	{"deferred", "completed as copied <= tx_deferred_copy + skb_copy", OTHER_PATH, AT_MOST,
 		{COUNTED(ZC_BYTES_COPIED, ZC_COMPLETE)}, {SITE(TX_DEFERRED_COPY), SITE(SKB_COPY)}},
@@ -84,8 +87,30 @@ static uint64_t sum(const struct balance_input *in, const struct term *terms, si
 	return v;
 }
 
+static uint64_t shortfall(uint64_t whole, uint64_t seen)
+{
+	return whole > seen ? whole - seen : 0;
+}
+
+struct unseen balance_unseen(const struct balance_input *in)
+{
+	const uint64_t *c = in->books->counter;
+	uint64_t pinned = in->books->site[SITE_TX_PIN].bytes;
+	bool local = in->local_path && in->site[SITE_TX_DEFERRED_COPY].evidence != EVIDENCE_UNAVAILABLE;
+	struct unseen u = {.known = in->app.acked_known && pinned && pinned == c[COUNTER_ACCEPTED]};
+
+	if (!u.known)
+		return u;
+	u.retransmitted = shortfall(in->app.tcp_retransmitted, c[COUNTER_RETRANSMITTED]);
+	if (local)
+		u.path = shortfall(in->app.tcp_sent,
+			in->books->site[SITE_TX_DEFERRED_COPY].bytes + c[COUNTER_DROPPED_PINNED]);
+	return u;
+}
+
 unsigned int balance_equations(const struct balance_input *in, struct equation *ret)
 {
+	struct unseen unseen = balance_unseen(in);
 	unsigned int n = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(rules) && n < EQUATIONS_MAX; i++) {
@@ -98,6 +123,9 @@ unsigned int balance_equations(const struct balance_input *in, struct equation *
 		*e = (struct equation){.rule = rule->name, .text = rule->text};
 		e->left = sum(in, rule->left, ARRAY_SIZE(rule->left), &e->reason);
 		e->right = sum(in, rule->right, ARRAY_SIZE(rule->right), &e->reason);
+		if (rule->when == LOCAL_PATH && (unseen.path || unseen.retransmitted) && !e->reason)
+			e->reason =
+				"this kernel did not run the hooks of the path for every packet: see unseen";
 		e->served = !e->reason;
 		e->equal = rule->relation == EQUAL;
 		e->holds = e->served && (rule->relation == EQUAL ? e->left == e->right : e->left <= e->right);

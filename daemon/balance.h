@@ -10,8 +10,10 @@
 /* What the lanes say they did over the whole life of their connections, in bytes. */
 struct app_totals {
 	uint64_t sent, received;
-	uint64_t acked;   /* payload, by tcp_info */
-	bool acked_known; /* every connection gave its tcp_info */
+	uint64_t acked; /* payload, by tcp_info */
+	uint64_t tcp_sent,
+		tcp_retransmitted; /* payload that TCP handed to IP, and of it the part sent again */
+	bool acked_known;          /* every connection gave its tcp_info */
 	uint64_t pack_copies, pack_bytes;
 };
 
@@ -32,6 +34,18 @@ struct balance_input {
 	struct site_status site[SITE_MAX];
 	bool local_path; /* sender and receiver are on this host: what is pinned is copied on delivery */
 };
+
+/*
+ * Bytes that passed the hooks of the path without being seen. A kernel may not run BPF programs in every
+ * context (one was met that skips them, uncounted, where a softirq runs on top of certain tasks); TCP's own
+ * count of what it sent tells. Known only where all that was accepted was pinned, so that every packet of the
+ * account should have been seen.
+ */
+struct unseen {
+	bool known;
+	uint64_t path, retransmitted;
+};
+struct unseen balance_unseen(const struct balance_input *in);
 
 /* Fills at most EQUATIONS_MAX equations and returns their number. The rules are design section 3's. */
 unsigned int balance_equations(const struct balance_input *in, struct equation *ret);

@@ -145,9 +145,10 @@ static int detail_u64(struct call *c, const char *name, uint64_t v)
 /* ---- errors ---- */
 
 enum error_parts {
-	PART_FIELD = 1 << 0,
+	PART_FIELD = 1 << 0, /* null where no member is at fault */
 	PART_CODE = 1 << 1,
 	PART_MESSAGE = 1 << 2,
+	PART_NAME = 1 << 3, /* the field, which may be the empty name */
 };
 
 /* What a fault's code is called on the wire; the last row stands for all others. */
@@ -156,11 +157,11 @@ static const struct error_row {
 	unsigned int parts;
 } error_rows[] = {
 	{"invalid_request", INTERFACE ".InvalidRequest", PART_FIELD | PART_MESSAGE},
-	{"out_of_range", INTERFACE ".OutOfRange", PART_FIELD | PART_MESSAGE},
-	{"unknown_name", INTERFACE ".UnknownName", PART_FIELD | PART_MESSAGE},
-	{"unknown_member", INTERFACE ".UnknownMember", PART_FIELD | PART_MESSAGE},
-	{"missing_member", INTERFACE ".MissingMember", PART_FIELD | PART_MESSAGE},
-	{"wrong_type", INTERFACE ".WrongType", PART_FIELD | PART_MESSAGE},
+	{"out_of_range", INTERFACE ".OutOfRange", PART_NAME | PART_MESSAGE},
+	{"unknown_name", INTERFACE ".UnknownName", PART_NAME | PART_MESSAGE},
+	{"unknown_member", INTERFACE ".UnknownMember", PART_NAME | PART_MESSAGE},
+	{"missing_member", INTERFACE ".MissingMember", PART_NAME | PART_MESSAGE},
+	{"wrong_type", INTERFACE ".WrongType", PART_NAME | PART_MESSAGE},
 	{"no_such_run", INTERFACE ".NoSuchRun", PART_MESSAGE},
 	{"not_running", INTERFACE ".NotRunning", PART_MESSAGE},
 	{"queue_full", INTERFACE ".QueueFull", PART_MESSAGE},
@@ -188,6 +189,8 @@ static void reply_error(struct call *c, const struct fault *fault)
 
 	if (r == 0 && row->parts & PART_FIELD)
 		r = json_add_str(parameters, "field", fault->field[0] ? fault->field : NULL);
+	if (r == 0 && row->parts & PART_NAME)
+		r = json_add_str(parameters, "field", fault->field);
 	if (r == 0 && row->parts & PART_CODE)
 		r = json_add_str(parameters, "code", fault->code);
 	if (r == 0 && row->parts & PART_MESSAGE)
@@ -278,7 +281,7 @@ static int cmd_probe(struct call *c, struct fault *reterr)
 
 struct list_parameters {
 	uint32_t limit;
-	char mode[32], label[LIMIT_LABEL + 1], state[16], since[48], until[48];
+	char mode[32], label[LIMIT_LABEL * UTF8_MAX + 1], state[16], since[48], until[48];
 };
 
 /* What a row can show, and "running" for all between queued and the end. */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* Speaks Varlink's framing, JSON and a NUL, with each client, without ever waiting for one. */
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -228,6 +229,15 @@ static void arm_idle(struct control *c, uint64_t now)
 	sd_event_source_set_enabled(c->idle, SD_EVENT_ONESHOT);
 }
 
+/* A turn of the event loop that took long may have kept us from a request that has come in time. */
+static bool has_asked(const struct client *cl)
+{
+	char text[sizeof(cl->in)];
+	ssize_t n = is_ahead(cl) ? 0 : recv(cl->fd, text, sizeof(text), MSG_PEEK | MSG_DONTWAIT);
+
+	return n > 0 && memchr(text, 0, n);
+}
+
 static int on_idle(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct control *c = userdata;
@@ -236,7 +246,11 @@ static int on_idle(sd_event_source *source, uint64_t usec, void *userdata)
 
 	for (struct client *cl = c->clients; cl; cl = next) {
 		next = cl->next;
-		if (idle_deadline(cl) <= now)
+		if (idle_deadline(cl) > now)
+			continue;
+		if (has_asked(cl))
+			cl->active = now;
+		else
 			client_close(cl);
 	}
 	if (c->clients)
@@ -490,9 +504,9 @@ static bool is_shortage(int error)
 	return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 }
 
-static int on_listen(sd_event_source *source, int listen_fd, uint32_t events, void *userdata)
+/* 1 if a client was taken, 0 if none waits. */
+static int accept_one(struct control *c, int listen_fd)
 {
-	struct control *c = userdata;
 	int fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC), r;
 
 	if (fd < 0) {
@@ -503,6 +517,13 @@ static int on_listen(sd_event_source *source, int listen_fd, uint32_t events, vo
 	r = control_add(c, fd, peer_access(listen_fd, fd));
 	if (r < 0 && r != -EMFILE)
 		log_warning("cannot serve a client, going on: %s", strerror(-r));
+	return 1;
+}
+
+static int on_listen(sd_event_source *source, int listen_fd, uint32_t events, void *userdata)
+{
+	for (int i = 0; i < ACCEPTS_A_TURN && accept_one(userdata, listen_fd) > 0; i++)
+		;
 	return 0;
 }
 
@@ -522,9 +543,12 @@ static int set_up(struct control *c)
 	r = add_timer(c, &c->idle, on_idle);
 	if (r >= 0)
 		r = add_timer(c, &c->pause, on_pause);
-	if (r >= 0 && c->listen_fd >= 0)
-		r = sd_event_add_io(c->event, &c->listen, c->listen_fd, EPOLLIN, on_listen, c);
-	return r;
+	if (r < 0 || c->listen_fd < 0)
+		return r;
+	/* systemd's may block, and a client may be gone before it is accepted */
+	if (fcntl(c->listen_fd, F_SETFL, O_NONBLOCK) < 0)
+		return -errno;
+	return sd_event_add_io(c->event, &c->listen, c->listen_fd, EPOLLIN, on_listen, c);
 }
 
 int control_new(sd_event *event, struct manager *m, const struct limits *limits, int listen_fd,

@@ -6,6 +6,8 @@
 #include <math.h>
 #include <stdarg.h>
 
+#define PATH_BYTES 128 /* no allocation: what is there is found also without memory */
+
 json_object *json_drop(json_object *o)
 {
 	json_object_put(o);
@@ -16,7 +18,7 @@ int json_add(json_object *obj, const char *key, json_object *value)
 {
 	if (!value)
 		return -ENOMEM;
-	if (json_object_object_add(obj, key, value) < 0) {
+	if (!obj || json_object_object_add(obj, key, value) < 0) {
 		json_object_put(value);
 		return -ENOMEM;
 	}
@@ -27,7 +29,7 @@ int json_push(json_object *array, json_object *value)
 {
 	if (!value)
 		return -ENOMEM;
-	if (json_object_array_add(array, value) < 0) {
+	if (!array || json_object_array_add(array, value) < 0) {
 		json_object_put(value);
 		return -ENOMEM;
 	}
@@ -80,7 +82,7 @@ int json_add_str(json_object *obj, const char *key, const char *s)
 
 int json_add_null(json_object *obj, const char *key)
 {
-	return json_object_object_add(obj, key, NULL) < 0 ? -ENOMEM : 0;
+	return !obj || json_object_object_add(obj, key, NULL) < 0 ? -ENOMEM : 0;
 }
 
 int json_add_strf(json_object *obj, const char *key, const char *fmt, ...)
@@ -137,10 +139,9 @@ int json_add_null_reason(json_object *obj, const char *key, const char *fmt, ...
 
 json_object *json_at(json_object *root, const char *path)
 {
-	_cleanup_free_ char *copy = strdup(path);
-	char *save = NULL, *part;
+	char copy[PATH_BYTES], *save = NULL, *part;
 
-	if (!copy)
+	if (!str_copy(copy, path))
 		return NULL;
 	for (part = strtok_r(copy, "/", &save); part; part = strtok_r(NULL, "/", &save))
 		if (!json_object_is_type(root, json_type_object) ||

@@ -18,8 +18,8 @@ json_object *json_drop(json_object *o);
 DEFINE_CLEANUP(json_object *, json_drop)
 #define _cleanup_json_ _cleanup_(json_dropp)
 
-/* Adds value, which it takes over, as member key of obj; a NULL value is a failed allocation. JSON's null:
- * json_add_null. */
+/* Adds value, which it takes over, as member key of obj; a NULL obj or value is a failed allocation. JSON's
+ * null: json_add_null. */
 int json_add(json_object *obj, const char *key, json_object *value);
 /* The same for the end of an array. */
 int json_push(json_object *array, json_object *value);

@@ -135,7 +135,7 @@ struct hook_state {
 static struct kernel_answer {
 	bool known;
 	struct hook_state hook[HOOKS];
-	bool has_rdonly_cast, retransmit_has_err;
+	bool has_rdonly_cast, retransmit_has_err, can_symbolise;
 	uint64_t sock_ofree;
 	int learn_error;
 } kernel;
@@ -147,6 +147,7 @@ struct ledger {
 	char reason[GROUP_MAX][256];
 	int cpus;
 	bool attached[HOOKS];
+	bool can_symbolise;
 };
 
 /* ---- what this kernel takes ---- */
@@ -310,6 +311,18 @@ static int learn_sock_ofree(void)
 	return kernel.sock_ofree ? 0 : -ENODATA;
 }
 
+/* Without it call paths are addresses, and a cause is derived from the device alone. */
+static bool can_symbolise(void)
+{
+	_cleanup_(ledger_bpf__destroyp) struct ledger_bpf *bpf = ledger_bpf__open();
+
+	if (!bpf)
+		return false;
+	set_knobs(bpf);
+	bpf_program__set_autoload(bpf->progs.symbolise, true);
+	return ledger_bpf__load(bpf) >= 0;
+}
+
 static int quiet(enum libbpf_print_level level, const char *format, va_list args)
 {
 	if (level == LIBBPF_WARN && getenv("COPYLEDGER_LIBBPF_LOG"))
@@ -365,6 +378,7 @@ static int ask_kernel(struct fault *reterr)
 			kernel.hook[i] = (struct hook_state){r, "attach"};
 		bpf_link__destroy(link);
 	}
+	kernel.can_symbolise = can_symbolise();
 	kernel.learn_error = learn_sock_ofree();
 	for (size_t i = 0; i < HOOKS; i++)
 		if (kernel.learn_error && hooks[i].group == GROUP_COMPLETE && !kernel.hook[i].error)
@@ -485,11 +499,19 @@ static int load_chosen(struct ledger *l, const struct ledger_config *config)
 	set_knobs(l->bpf);
 	bpf_map__set_max_entries(l->bpf->maps.owners, MAX(config->sockets, 1U));
 	bpf_map__set_max_entries(l->bpf->maps.zc_sends, MAX(config->zc_sends, 1U));
+	if (config->filter) {
+		l->bpf->rodata->filter = *config->filter;
+		bpf_map__set_max_entries(l->bpf->maps.views, VIEWS_MAX);
+		/* A watch outlives its sockets: the oldest make room. */
+		bpf_map__set_type(l->bpf->maps.owners, BPF_MAP_TYPE_LRU_HASH);
+	}
 	for (size_t i = 0; i < HOOKS; i++)
 		bpf_program__set_autoload(program_of(l->bpf, hooks[i].program), chosen(l, i));
+	bpf_program__set_autoload(l->bpf->progs.symbolise, kernel.can_symbolise);
 	r = ledger_bpf__load(l->bpf);
 	if (r < 0)
 		return r;
+	l->can_symbolise = kernel.can_symbolise;
 	for (size_t i = 0; i < HOOKS; i++) {
 		if (!chosen(l, i) || hooks[i].group == GROUP_LIFE)
 			continue;
@@ -556,12 +578,14 @@ struct ledger *ledger_close(struct ledger *l)
 int ledger_register(struct ledger *l, int fd, uint64_t id)
 {
 	struct sock_row row = {.id = id};
+	struct owner owner;
 	uint64_t cookie;
 	socklen_t len = sizeof(cookie);
 
 	if (getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) < 0)
 		return -errno;
-	if (bpf_map_update_elem(bpf_map__fd(l->bpf->maps.owners), &cookie, &id, BPF_ANY) < 0)
+	owner = (struct owner){id, 0};
+	if (bpf_map_update_elem(bpf_map__fd(l->bpf->maps.owners), &cookie, &owner, BPF_ANY) < 0)
 		return -errno;
 	if (bpf_map_update_elem(bpf_map__fd(l->bpf->maps.socks), &fd, &row, BPF_NOEXIST) < 0)
 		return -errno;
@@ -641,6 +665,114 @@ size_t ledger_hooks(const struct ledger *l, struct hook_cost *ret, size_t max)
 		ret[n] = (struct hook_cost){hooks[i].program, bpf_program__section_name(p),
 			info.recursion_misses, info.run_cnt, info.run_time_ns, {}};
 		memcpy(ret[n++].audit, hooks[i].audit, sizeof(hooks[i].audit));
+	}
+	return n;
+}
+
+/* ---- where copies came from ---- */
+
+static int symbolise(struct ledger *l, uint32_t stack, struct call_path *path)
+{
+	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, opts);
+
+	if (!l->can_symbolise)
+		return -EOPNOTSUPP;
+	memset(l->bpf->bss->symbol_address, 0, sizeof(l->bpf->bss->symbol_address));
+	if (bpf_map_lookup_elem(bpf_map__fd(l->bpf->maps.stacks), &stack, l->bpf->bss->symbol_address) < 0)
+		return -errno;
+	memset(l->bpf->bss->symbol_name, 0, sizeof(l->bpf->bss->symbol_name));
+	if (bpf_prog_test_run_opts(bpf_program__fd(l->bpf->progs.symbolise), &opts) < 0)
+		return -errno;
+	memcpy(path->stack, l->bpf->bss->symbol_name, sizeof(path->stack));
+	return 0;
+}
+
+static int by_bytes(const void *a, const void *b)
+{
+	const struct call_path *x = a, *y = b;
+
+	return x->bytes < y->bytes ? 1 : x->bytes > y->bytes ? -1 : 0;
+}
+
+int ledger_call_paths(struct ledger *l, struct call_path **ret)
+{
+	_cleanup_free_ struct call_path *paths = calloc(CALLERS_MAX, sizeof(*paths));
+	int fd = bpf_map__fd(l->bpf->maps.callers), n = 0;
+	struct caller_key key, *previous = NULL;
+	struct caller c;
+
+	if (!paths)
+		return -ENOMEM;
+	for (; n < CALLERS_MAX && bpf_map_get_next_key(fd, previous, &key) >= 0; previous = &key) {
+		struct call_path *p = &paths[n];
+
+		if (bpf_map_lookup_elem(fd, &key, &c) < 0)
+			continue;
+		n++;
+		*p = (struct call_path){
+			.site = key.site, .lacks = key.lacks, .hits = c.hits, .bytes = c.bytes};
+		memcpy(p->kind, &key.kind, sizeof(key.kind));
+		p->stack_known = key.stack >= 0 && symbolise(l, key.stack, p) >= 0;
+	}
+	qsort(paths, n, sizeof(*paths), by_bytes);
+	*ret = TAKE_PTR(paths);
+	return n;
+}
+
+/* ---- watches ---- */
+
+int ledger_views(struct ledger *l, bool forget, struct view_row **ret)
+{
+	_cleanup_free_ struct view_row *rows = calloc(VIEWS_MAX, sizeof(*rows));
+	int fd = bpf_map__fd(l->bpf->maps.views), n = 0;
+	uint64_t key, *previous = NULL;
+
+	if (!rows)
+		return -ENOMEM;
+	for (; n < VIEWS_MAX && bpf_map_get_next_key(fd, previous, &key) >= 0; previous = &key) {
+		rows[n].id = key;
+		if (bpf_map_lookup_elem(fd, &key, &rows[n].view) >= 0)
+			n++;
+	}
+	for (int i = 0; forget && i < n; i++)
+		if (rows[i].view.opened == rows[i].view.closed)
+			bpf_map_delete_elem(fd, &rows[i].id);
+	*ret = TAKE_PTR(rows);
+	return n;
+}
+
+int ledger_outstanding(struct ledger *l, uint64_t *ret_bytes, uint64_t *ret_sends)
+{
+	int fd = bpf_map__fd(l->bpf->maps.zc_sends);
+	struct zc_key key, *previous = NULL;
+	uint64_t word, bytes = 0, sends = 0;
+
+	for (; bpf_map_get_next_key(fd, previous, &key) >= 0; previous = &key) {
+		if (bpf_map_lookup_elem(fd, &key, &word) < 0 || !(word & ZC_SENT))
+			continue;
+		bytes += word & ~ZC_SENT;
+		sends++;
+	}
+	*ret_bytes = bytes;
+	*ret_sends = sends;
+	return 0;
+}
+
+/* A hash's element is its head (48 bytes), key and value; the rest of a map is small beside that. */
+uint64_t ledger_map_bytes(const struct ledger *l)
+{
+	struct bpf_map *map;
+	uint64_t n = 0;
+
+	bpf_object__for_each_map(map, l->bpf->obj)
+	{
+		uint64_t each = bpf_map__value_size(map);
+
+		if (bpf_map__type(map) == BPF_MAP_TYPE_PERCPU_ARRAY)
+			each *= l->cpus;
+		else if (bpf_map__type(map) != BPF_MAP_TYPE_ARRAY)
+			each += bpf_map__key_size(map) + 48;
+		n += each * bpf_map__max_entries(map);
 	}
 	return n;
 }

@@ -38,9 +38,10 @@ struct books {
 };
 
 struct ledger_config {
-	const char *tier;  /* "auto", "fentry" or "tracepoint" */
-	uint32_t sockets;  /* that will be registered */
-	uint32_t zc_sends; /* MSG_ZEROCOPY sends that may be on their way at once */
+	const char *tier;                  /* "auto", "fentry" or "tracepoint" */
+	uint32_t sockets;                  /* that will be registered */
+	uint32_t zc_sends;                 /* MSG_ZEROCOPY sends that may be on their way at once */
+	const struct watch_filter *filter; /* NULL: registered sockets only */
 };
 
 /* Loads and attaches. A site without a hook is no error; no BPF at all is one, with its reason in *reterr. */
@@ -72,6 +73,31 @@ struct hook_cost {
 /* The attached programs, at most max of them; returns their number. */
 size_t ledger_hooks(const struct ledger *l, struct hook_cost *ret, size_t max);
 #define LEDGER_HOOKS_MAX 32
+
+/* Where a copy that nobody asked for came from. */
+struct call_path {
+	enum copy_site site;
+	uint64_t hits, bytes;
+	char kind[9];                /* "loopback", the device's rtnl kind ("veth"), or "" */
+	char stack[STACK_DEPTH][64]; /* symbols, innermost first, "" after the last */
+	uint32_t lacks; /* enum lacks */
+	bool stack_known;
+};
+/* The call paths, most bytes first; *ret is the caller's to free. Returns their number or a negative errno.
+ */
+int ledger_call_paths(struct ledger *l, struct call_path **ret);
+
+struct view_row {
+	uint64_t id;
+	struct view view;
+};
+/* What a watch sees: *ret is the caller's to free. forget: views whose sockets are all closed are dropped
+ * once read. */
+int ledger_views(struct ledger *l, bool forget, struct view_row **ret);
+/* Pinned bytes whose completion has not come yet; *ret_sends: their sends. */
+int ledger_outstanding(struct ledger *l, uint64_t *ret_bytes, uint64_t *ret_sends);
+/* Bytes of kernel memory that the account's maps may take at most. */
+uint64_t ledger_map_bytes(const struct ledger *l);
 
 /* Tries every hook now. Arrays of SiteStatus, HookStatus and sentences; the caller owns them. */
 int ledger_probe(json_object **ret_sites, json_object **ret_hooks, json_object **ret_summary);

@@ -287,7 +287,6 @@ int main(int argc, char **argv)
 	block_signals();
 	raise_limit(RLIMIT_NOFILE, FILES_WANTED);
 	raise_limit(RLIMIT_MEMLOCK, RLIM_INFINITY);
-	json_c_set_serialization_double_format("%.15g", JSON_C_OPTION_GLOBAL);
 	r = run_daemon(&o, &limits, &fault);
 	if (r < 0)
 		log_error("%s", fault.text);

@@ -531,7 +531,8 @@ static void merge(json_object *rows, size_t from_memory, uint32_t limit)
 		json_object_array_del_idx(rows, limit, json_object_array_length(rows) - limit);
 }
 
-/* The store knows of a living run only that it waits or runs; wanted: drop those in another state than this. */
+/* The store knows of a living run only that it waits or runs; wanted: drop those in another state than this.
+ */
 static void refresh_states(const struct manager *m, json_object *rows, const char *wanted)
 {
 	for (size_t i = json_object_array_length(rows); m->jobs && i-- > 0;) {

@@ -73,10 +73,26 @@ static int check_known(const struct member *m, json_object *value, struct fault 
 		names, echo(text, value));
 }
 
+static int check_length(const struct member *m, json_object *value, struct fault *reterr)
+{
+	size_t n = utf8_length(json_object_get_string(value));
+	char text[ECHO_BYTES];
+
+	if (n < (size_t)m->min || n > (size_t)m->max)
+		return fault_set(reterr, -ERANGE, "out_of_range", m->name,
+			"'%s' must have from %" PRId64 " to %" PRId64 " characters, not %zu (\"%s\")",
+			m->name, m->min, m->max, n, echo(text, value));
+	if ((size_t)json_object_get_string_len(value) >= m->size)
+		return fault_set(reterr, -EINVAL, "invalid_request", m->name,
+			"'%s' must have less than %zu bytes, not \"%s\"", m->name, m->size,
+			echo(text, value));
+	return 0;
+}
+
 static int check_string(const struct member *m, json_object *value, void *field, struct fault *reterr)
 {
 	const char *s = json_object_get_string(value);
-	size_t len = json_object_get_string_len(value), max = MIN((size_t)m->max, m->size - 1);
+	size_t len = json_object_get_string_len(value);
 	char text[ECHO_BYTES];
 	int r;
 
@@ -84,15 +100,11 @@ static int check_string(const struct member *m, json_object *value, void *field,
 		return fault_set(reterr, -EINVAL, "invalid_request", m->name,
 			"'%s' must be printable UTF-8 without control characters, not \"%s\"", m->name,
 			echo(text, value));
-	if (m->known) {
-		r = check_known(m, value, reterr);
-		if (r < 0)
-			return r;
-	}
-	if (len < (size_t)m->min || len > max)
-		return fault_set(reterr, -ERANGE, "out_of_range", m->name,
-			"'%s' must have from %" PRId64 " to %zu bytes, not %zu (\"%s\")", m->name, m->min,
-			max, len, echo(text, value));
+	r = m->known ? check_known(m, value, reterr) : 0;
+	if (r == 0)
+		r = check_length(m, value, reterr);
+	if (r < 0)
+		return r;
 	if (m->valid && !m->valid(s))
 		return fault_set(reterr, -EINVAL, "invalid_request", m->name, "'%s' must be %s, not \"%s\"",
 			m->name, m->form, echo(text, value));

@@ -13,7 +13,7 @@
 enum member_type {
 	MEMBER_BOOL,   /* bool */
 	MEMBER_UINT,   /* uint32_t or uint64_t, by size */
-	MEMBER_STRING, /* char array of size bytes */
+	MEMBER_STRING, /* char array of size bytes: what does not fit is refused */
 	MEMBER_OBJECT, /* json_object *, borrowed from the request */
 };
 
@@ -22,7 +22,7 @@ struct member {
 	enum member_type type;
 	size_t offset, size; /* MEMBER_FIELD fills them */
 	bool required;
-	int64_t min, max;               /* MEMBER_UINT: range; MEMBER_STRING: bytes */
+	int64_t min, max;               /* MEMBER_UINT: range; MEMBER_STRING: characters */
 	const char *(*known)(size_t i); /* the i-th name that is allowed, NULL after the last */
 	bool (*valid)(const char *s);   /* further demands on a string, */
 	const char *form;               /* and what they are: "printable text" */

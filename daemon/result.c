@@ -6,6 +6,7 @@
 #include <inttypes.h>
 
 #include "host.h"
+#include "cause.h"
 #include "jsonx.h"
 #include "rfc3339.h"
 
@@ -80,6 +81,8 @@ static struct app_totals app_totals(const struct lg_shm *shm)
 			const struct lg_side *side = &shm->lane[i].side[s];
 			uint64_t control = side->tcp.bytes_acked - side->now.bytes_sent;
 
+			t.tcp_sent += side->tcp.bytes_sent;
+			t.tcp_retransmitted += side->tcp.bytes_retrans;
 			t.acked_known &= side->tcp.valid;
 			t.acked += side->tcp.bytes_acked - (control <= 2 ? control : 0);
 		}
@@ -206,6 +209,71 @@ static struct cell site_cell(const struct run_facts *f, enum copy_site s)
 	return s == SITE_APP_PACK ? pack_cell(f->shm) : f->books->site[s];
 }
 
+#define CALLERS_SHOWN 8 /* of a site, most bytes first */
+
+/* Call paths of one cause at one kind of device are one row; its stack is that of the most bytes. */
+struct caller_row {
+	const struct call_path *path;
+	struct cause cause;
+	uint64_t hits, bytes;
+};
+
+static bool same_caller(const struct caller_row *row, const struct call_path *path, struct cause cause)
+{
+	return row->cause.text == cause.text && row->cause.from_stack == cause.from_stack &&
+	       str_eq(row->path->kind, path->kind);
+}
+
+static size_t merge_callers(const struct run_facts *f, enum copy_site s, struct caller_row *rows)
+{
+	size_t n = 0;
+
+	for (int i = 0; i < f->n_paths; i++) {
+		const struct call_path *path = &f->paths[i];
+		struct cause cause = cause_of(path);
+		size_t k = 0;
+
+		if (path->site != s)
+			continue;
+		while (k < n && !same_caller(&rows[k], path, cause))
+			k++;
+		if (k == CALLERS_SHOWN)
+			continue;
+		if (k == n)
+			rows[n++] = (struct caller_row){path, cause, 0, 0};
+		rows[k].hits += path->hits;
+		rows[k].bytes += path->bytes;
+	}
+	return n;
+}
+
+static json_object *caller_json(const struct caller_row *row, enum evidence site_evidence)
+{
+	const struct call_path *path = row->path;
+	json_object *o = json_object_new_object(), *stack = json_object_new_array();
+
+	json_add_str(o, "cause", row->cause.text);
+	json_add_str(o, "evidence", evidence_names[row->cause.from_stack ? site_evidence : EVIDENCE_DERIVED]);
+	json_add_str(o, "device_kind", path->kind[0] ? path->kind : NULL);
+	json_add_u64(o, "hits", row->hits);
+	json_add_u64(o, "bytes", row->bytes);
+	for (size_t i = 0; path->stack_known && i < STACK_DEPTH && path->stack[i][0]; i++)
+		json_push(stack, json_object_new_string(path->stack[i]));
+	json_add(o, "stack", stack);
+	return o;
+}
+
+static json_object *callers_json(const struct run_facts *f, enum copy_site s)
+{
+	struct caller_row rows[CALLERS_SHOWN];
+	size_t n = merge_callers(f, s, rows);
+	json_object *a = json_object_new_array();
+
+	for (size_t i = 0; i < n; i++)
+		json_push(a, caller_json(&rows[i], f->site[s].evidence));
+	return a;
+}
+
 static json_object *site_json(const struct run_facts *f, enum copy_site s)
 {
 	const struct site_row *row = &site_rows[s];
@@ -233,6 +301,7 @@ static json_object *site_json(const struct run_facts *f, enum copy_site s)
 	json_add_str(o, "evidence", evidence_names[st->evidence]);
 	json_add_str(o, "hook", st->hook);
 	json_add_str(o, "reason", st->reason);
+	json_add(o, "callers", callers_json(f, s));
 	return o;
 }
 
@@ -243,11 +312,11 @@ static bool is_copy(enum copy_site s)
 
 /* Every site whose kind is copy, per delivered byte. A site that is not seen leaves the total a lower bound.
  */
-static json_object *copies_json(const struct run_facts *f, uint64_t delivered)
+static json_object *copies_json(const struct run_facts *f, uint64_t delivered, uint64_t unseen)
 {
 	json_object *o = json_object_new_object();
 	uint64_t total = 0;
-	bool complete = true;
+	bool complete = !unseen;
 
 	for (enum copy_site s = 0; s < SITE_MAX; s++) {
 		struct cell c = site_cell(f, s);
@@ -322,7 +391,8 @@ static json_object *misses_json(
 }
 
 /* Why the books may be off, as sentences; none: they are exact. */
-static json_object *doubts_json(const struct run_facts *f, uint64_t doubtful, bool balanced)
+static json_object *doubts_json(
+	const struct run_facts *f, uint64_t doubtful, struct unseen unseen, bool balanced)
 {
 	const uint64_t *c = f->books->counter;
 	const struct {
@@ -331,6 +401,8 @@ static json_object *doubts_json(const struct run_facts *f, uint64_t doubtful, bo
 	} doubts[] = {
 		{doubtful,
 			"the kernel skipped runs of programs whose bytes no equation would show: see misses"},
+		{unseen.path || unseen.retransmitted,
+			"the kernel did not run the hooks of the path for every packet: see unseen"},
 		{c[COUNTER_GAP_TX] || c[COUNTER_GAP_RX],
 			"sequence numbers moved by more than the calls explain: see gap"},
 		{c[COUNTER_ZC_LOST], "the map of zero-copy sends was full: see the counter zc_lost"},
@@ -360,10 +432,35 @@ static json_object *counters_json(const struct books *b)
 	return o;
 }
 
-static json_object *ledger_json(const struct run_facts *f)
+static struct balance_input input_of(const struct run_facts *f)
 {
 	struct balance_input in = {
 		.app = app_totals(f->shm), .books = f->books, .local_path = local_path(f->spec->path)};
+
+	memcpy(in.site, f->site, sizeof(in.site));
+	return in;
+}
+
+static json_object *unseen_json(struct unseen u)
+{
+	json_object *o = json_object_new_object();
+
+	if (u.known) {
+		json_add_u64(o, "path_bytes", u.path);
+		json_add_u64(o, "retransmitted_bytes", u.retransmitted);
+	} else {
+		json_add_null_reason(o, "path_bytes",
+			"only where all accepted bytes were pinned, and every connection ended in order");
+		json_add_null_reason(o, "retransmitted_bytes",
+			"only where all accepted bytes were pinned, and every connection ended in order");
+	}
+	return o;
+}
+
+static json_object *ledger_json(const struct run_facts *f)
+{
+	struct balance_input in = input_of(f);
+	struct unseen unseen = balance_unseen(&in);
 	json_object *o = json_object_new_object(), *sites = json_object_new_array(),
 		    *balance = json_object_new_array();
 	json_object *gap = json_object_new_object(), *misses, *doubts;
@@ -372,7 +469,6 @@ static json_object *ledger_json(const struct run_facts *f)
 	uint64_t doubtful;
 	bool balanced;
 
-	memcpy(in.site, f->site, sizeof(in.site));
 	n = balance_equations(&in, e);
 	balanced = balance_holds(e, n);
 	json_add_str(o, "covers", "the whole life of the run's connections");
@@ -380,7 +476,7 @@ static json_object *ledger_json(const struct run_facts *f)
 	for (enum copy_site s = 0; s < SITE_MAX; s++)
 		json_push(sites, site_json(f, s));
 	json_add(o, "sites", sites);
-	json_add(o, "copies_per_byte", copies_json(f, in.app.received));
+	json_add(o, "copies_per_byte", copies_json(f, in.app.received, unseen.path));
 	json_add_u64(o, "delivered", in.app.received);
 	for (unsigned int i = 0; i < n; i++) {
 		served += e[i].served;
@@ -391,11 +487,12 @@ static json_object *ledger_json(const struct run_facts *f)
 	json_add_u64(gap, "tx", f->books->counter[COUNTER_GAP_TX]);
 	json_add_u64(gap, "rx", f->books->counter[COUNTER_GAP_RX]);
 	json_add(o, "gap", gap);
+	json_add(o, "unseen", unseen_json(unseen));
 	misses = misses_json(f, e, n, &doubtful);
 	json_add(o, "misses", misses);
 	json_add(o, "counters", counters_json(f->books));
 	json_add_bool(o, "balanced", balanced);
-	doubts = doubts_json(f, doubtful, balanced);
+	doubts = doubts_json(f, doubtful, unseen, balanced);
 	json_add_bool(o, "exact", json_object_array_length(doubts) == 0);
 	json_add(o, "doubts", doubts);
 	return o;
@@ -412,7 +509,7 @@ struct verdict {
 static struct verdict verdict_of(const struct run_facts *f, const struct lg_counts *c)
 {
 	struct verdict v = {"none", "the mode", -1};
-	uint64_t pinned, copied;
+	uint64_t pinned, copied, looked_at = c->bytes_sent;
 
 	if (!c->zc_sends)
 		return v;
@@ -421,24 +518,42 @@ static struct verdict verdict_of(const struct run_facts *f, const struct lg_coun
 		uint64_t later =
 			f->books->site[SITE_TX_DEFERRED_COPY].bytes + f->books->site[SITE_SKB_COPY].bytes;
 
+		struct balance_input in = input_of(f);
+
 		v.from = "the ledger";
+		looked_at -= MIN(balance_unseen(&in).path, looked_at);
 		pinned = f->books->site[SITE_TX_PIN].bytes;
-		copied = c->bytes_sent - MIN(pinned, c->bytes_sent) + MIN(later, pinned);
+		copied = MIN(c->bytes_sent - MIN(pinned, c->bytes_sent) + later, looked_at);
 	} else {
 		v.from = "the completions";
 		copied = c->zc_bytes_copied;
 	}
-	v.copied_share = c->bytes_sent ? (double)copied / c->bytes_sent : -1;
+	v.copied_share = looked_at ? (double)copied / looked_at : -1;
 	v.verdict = v.copied_share >= 0.999 ? "copied" : v.copied_share <= 0.001 ? "zero-copied" : "mixed";
 	return v;
+}
+
+/* The cause of most of the bytes that were copied after all; of the path alone where no call path tells. */
+static struct cause main_cause(const struct run_facts *f)
+{
+	const struct local_path *path = local_path(f->spec->path);
+
+	for (int i = 0; i < f->n_paths; i++) {
+		struct cause c = cause_of(&f->paths[i]);
+
+		if (c.text)
+			return c;
+	}
+	return (struct cause){path ? path->cause : NULL, false};
 }
 
 static json_object *zerocopy_json(const struct run_facts *f)
 {
 	struct lg_counts c = result_counts(f->shm, false);
 	struct verdict v = verdict_of(f, &c);
-	const struct local_path *path = local_path(f->spec->path);
-	bool explained = path && (str_eq(v.verdict, "copied") || str_eq(v.verdict, "mixed"));
+	bool copied = str_eq(v.verdict, "copied") || str_eq(v.verdict, "mixed");
+	struct cause cause = copied ? main_cause(f) : (struct cause){};
+	bool seen = cause.from_stack && f->site[SITE_TX_DEFERRED_COPY].evidence == EVIDENCE_OBSERVED;
 	json_object *o = json_object_new_object();
 
 	json_add_str(o, "covers", "the whole life of the run's connections, as the application was told");
@@ -457,8 +572,8 @@ static json_object *zerocopy_json(const struct run_facts *f)
 		json_add_double(o, "copied_share", v.copied_share);
 	else
 		json_add_null(o, "copied_share");
-	json_add_str(o, "cause", explained ? path->cause : NULL);
-	json_add_str(o, "cause_evidence", explained ? "derived" : NULL);
+	json_add_str(o, "cause", cause.text);
+	json_add_str(o, "cause_evidence", cause.text ? seen ? "observed" : "derived" : NULL);
 	return o;
 }
 
@@ -688,7 +803,7 @@ json_object *result_trace(const struct run_facts *f, const char *state, uint64_t
 	json_add_u64(o, "elapsed_ms", elapsed_ms);
 	json_add(o, "sites", sites);
 	json_add_u64(o, "delivered", delivered);
-	copies = copies_json(f, delivered);
+	copies = copies_json(f, delivered, 0);
 	if (json_object_object_get_ex(copies, "total", &total) && total)
 		json_add_double(o, "copies_per_byte", json_object_get_double(total));
 	else

@@ -30,6 +30,8 @@ struct run_facts {
 	const struct hook_cost *hooks;
 	size_t n_hooks;
 	uint32_t sockets_registered;
+	const struct call_path *paths; /* where unasked copies came from, most bytes first */
+	int n_paths;
 
 	const struct perf *perf; /* NULL: no counters, and no_perf says why */
 	const char *no_perf;

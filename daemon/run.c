@@ -54,6 +54,8 @@ struct run {
 	struct books books; /* final */
 	struct hook_cost hooks[LEDGER_HOOKS_MAX];
 	size_t n_hooks;
+	struct call_path *paths; /* as of the last look */
+	int n_paths;
 	struct site_status site[SITE_MAX];
 	char tier[16];
 
@@ -84,6 +86,18 @@ static void warn(struct run *r, const char *code, const char *message)
 
 /* ---- the end ---- */
 
+static void read_paths(struct run *r)
+{
+	struct call_path *paths;
+	int n = ledger_call_paths(r->ledger, &paths);
+
+	if (n < 0)
+		return;
+	free(r->paths);
+	r->paths = paths;
+	r->n_paths = n;
+}
+
 static void read_books(struct run *r)
 {
 	if (!r->ledger || r->books_read)
@@ -92,6 +106,7 @@ static void read_books(struct run *r)
 	if (!r->books_read)
 		str_copy(r->no_ledger, "the books could not be read from the kernel");
 	r->n_hooks = ledger_hooks(r->ledger, r->hooks, LEDGER_HOOKS_MAX);
+	read_paths(r);
 }
 
 static struct run_facts facts_of(struct run *r, const struct books *books)
@@ -111,6 +126,8 @@ static struct run_facts facts_of(struct run *r, const struct books *books)
 		.hooks = r->hooks,
 		.n_hooks = r->n_hooks,
 		.sockets_registered = r->registered,
+		.paths = r->paths,
+		.n_paths = r->n_paths,
 		.perf = r->perf,
 		.no_perf = r->no_perf,
 		.host_before = r->host_before,
@@ -455,6 +472,8 @@ int run_start(sd_event *event, const char *loadgen, const char *id, const struct
 	r->changed = changed;
 	r->userdata = userdata;
 	r->warnings = json_object_new_array();
+	str_copy(r->no_ledger, "the run ended before the ledger was opened");
+	str_copy(r->no_perf, "the run ended before the perf counters were opened");
 	r->started_wall = now_ns(CLOCK_REALTIME);
 	r->started_mono = r->phase_since = now_ns(CLOCK_MONOTONIC);
 	e = arm_timers(r);
@@ -492,6 +511,7 @@ struct run *run_free(struct run *r)
 	sd_event_source_disable_unref(r->limit);
 	sd_event_source_disable_unref(r->closing);
 	sd_event_unref(r->event);
+	free(r->paths);
 	json_drop(r->host_before);
 	json_drop(r->host_after);
 	json_drop(r->warnings);
@@ -565,6 +585,8 @@ json_object *run_trace(struct run *r)
 		b = r->books;
 	else if (!r->ledger || ledger_read(r->ledger, &b) < 0)
 		return NULL;
+	if (!r->books_read)
+		read_paths(r);
 	f = facts_of(r, &b);
 	if (!f.shm)
 		return NULL;

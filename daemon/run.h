@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* One measuring run: the load generator's child, the ledger, perf counters and the result, driven by the event loop. */
+/* One measuring run: the load generator's child, the ledger, perf counters and the result, driven by the
+ * event loop. */
 #pragma once
 
 #include <json.h>
@@ -12,14 +13,14 @@
 
 struct run;
 
-/* Called on each change of state and, while load runs, every 250 ms. The last call has run_finished() true; the callee
- * may free the run only later, from the event loop (not inside this call). */
+/* Called on each change of state and, while load runs, every 250 ms. The last call has run_finished() true;
+ * the callee may free the run only later, from the event loop (not inside this call). */
 typedef void (*run_changed_fn)(struct run *run, void *userdata);
 
-/* Starts a run at once. loadgen is the path of copyledger-loadgen. On success *ret is the caller's. A failure that comes
- * later is a finished run whose state is "failed". */
-int run_start(sd_event *event, const char *loadgen, const char *id, const struct spec *spec, run_changed_fn changed,
-	void *userdata, struct run **ret, struct fault *reterr);
+/* Starts a run at once. loadgen is the path of copyledger-loadgen. On success *ret is the caller's. A failure
+ * that comes later is a finished run whose state is "failed". */
+int run_start(sd_event *event, const char *loadgen, const char *id, const struct spec *spec,
+	run_changed_fn changed, void *userdata, struct run **ret, struct fault *reterr);
 
 /* Asks a run to end early; what was measured until then becomes its result, state "cancelled". */
 void run_cancel(struct run *run);

@@ -8,6 +8,7 @@
 
 #include "fault.h"
 #include "limit.h"
+#include "utf8.h"
 
 struct spec {
 	char mode[32];       /* "two-copy", "one-copy", "zero-copy" */
@@ -15,7 +16,7 @@ struct spec {
 	char path[64];       /* "loopback", "veth" */
 	char ledger[16];     /* "auto", "fentry", "tracepoint", "off": which hooks may be used */
 	char congestion[16]; /* "" : the default of the path's namespace */
-	char label[LIMIT_LABEL + 1];
+	char label[LIMIT_LABEL * UTF8_MAX + 1];
 	uint64_t size; /* bytes a message */
 	uint32_t fields, threads;
 	uint64_t warmup_ms, duration_ms;

@@ -22,6 +22,7 @@
 
 #define DIED_CODE "daemon_ended"
 #define DIED_TEXT "the daemon ended while this run was going on"
+#define DIED_WHEN "; the time of its end is when the next daemon found it"
 
 struct store {
 	sqlite3 *db;
@@ -32,6 +33,14 @@ struct store {
 
 DEFINE_CLEANUP(sqlite3_stmt *, sqlite3_finalize)
 #define _cleanup_stmt_ _cleanup_(sqlite3_finalizep)
+
+static int64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
+}
 
 static int db_errno(int rc)
 {
@@ -262,10 +271,13 @@ static json_object *parse_document(const char *text)
 static int mark_died(struct store *s, const char *text)
 {
 	_cleanup_json_ json_object *doc = parse_document(text), *error = json_object_new_object();
+	char now[RFC3339_TEXT];
 
 	if (!doc || !error || json_add_str(error, "code", DIED_CODE) < 0 ||
-		json_add_str(error, "message", DIED_TEXT) < 0 || json_add_str(doc, "state", "failed") < 0 ||
-		json_add(doc, "error", json_object_get(error)) < 0)
+		json_add_str(error, "message", DIED_TEXT DIED_WHEN) < 0 ||
+		json_add_null(error, "signal") < 0 || json_add(doc, "error", json_object_get(error)) < 0 ||
+		json_add_str(doc, "state", "failed") < 0 ||
+		json_add_str(doc, "ended", rfc3339_format(now, now_ns())) < 0)
 		return -EBADMSG;
 	return store_put(s, doc, NULL);
 }
@@ -286,10 +298,11 @@ static int unfinished(struct store *s, json_object *ret_texts)
 	return r;
 }
 
+/* What cannot be marked now, on a full disk say, keeps nobody from the results that are there. */
 static int recover(struct store *s)
 {
 	_cleanup_json_ json_object *texts = json_object_new_array();
-	size_t n;
+	size_t n, marked = 0;
 	int r;
 
 	r = texts ? unfinished(s, texts) : -ENOMEM;
@@ -299,10 +312,14 @@ static int recover(struct store *s)
 	for (size_t i = 0; i < n; i++) {
 		r = mark_died(s, json_object_get_string(json_object_array_get_idx(texts, i)));
 		if (r < 0)
-			return r;
+			note(s,
+				"a run that never ended cannot be marked failed: %s; it is tried again at "
+				"the next start",
+				strerror(-r));
+		marked += r == 0;
 	}
-	if (n > 0)
-		note(s, "%zu run%s marked failed: %s", n, n == 1 ? " was" : "s were", DIED_TEXT);
+	if (marked > 0)
+		note(s, "%zu run%s marked failed: %s", marked, marked == 1 ? " was" : "s were", DIED_TEXT);
 	return 0;
 }
 
@@ -405,14 +422,6 @@ static void bind_value(sqlite3_stmt *stmt, int i, json_object *value)
 	default: /* null, or an object that says why there is no figure */
 		sqlite3_bind_null(stmt, i);
 	}
-}
-
-static int64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
 }
 
 static int64_t started_ns(json_object *document)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The load generator run by hand: a child follows the course, this side takes the daemon's part and prints. */
+/* The load generator run by hand: a child follows the course, this side takes the daemon's part and prints.
+ */
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -48,7 +49,7 @@ static int set_size(struct lg_plan *p, const char *value)
 	return units_parse_size(value, &p->size);
 }
 
-static int set_u32(uint32_t *to, const char *value)
+static int set_u32(uint32_t *to, uint64_t max, const char *value)
 {
 	uint64_t n;
 	int r;
@@ -56,7 +57,7 @@ static int set_u32(uint32_t *to, const char *value)
 	r = units_parse_size(value, &n);
 	if (r < 0)
 		return r;
-	if (n > UINT32_MAX)
+	if (n > max)
 		return -ERANGE;
 	*to = (uint32_t)n;
 	return 0;
@@ -64,22 +65,22 @@ static int set_u32(uint32_t *to, const char *value)
 
 static int set_fields(struct lg_plan *p, const char *value)
 {
-	return set_u32(&p->fields, value);
+	return set_u32(&p->fields, LIMIT_FIELDS_MAX, value);
 }
 
 static int set_threads(struct lg_plan *p, const char *value)
 {
-	return set_u32(&p->lanes, value);
+	return set_u32(&p->lanes, LIMIT_THREADS_MAX, value);
 }
 
 static int set_sndbuf(struct lg_plan *p, const char *value)
 {
-	return set_u32(&p->sndbuf, value);
+	return set_u32(&p->sndbuf, LIMIT_SOCKBUF_MAX, value);
 }
 
 static int set_rcvbuf(struct lg_plan *p, const char *value)
 {
-	return set_u32(&p->rcvbuf, value);
+	return set_u32(&p->rcvbuf, LIMIT_SOCKBUF_MAX, value);
 }
 
 static int set_time(uint64_t *to, uint64_t min, uint64_t max, const char *value)
@@ -169,7 +170,8 @@ static int parse_options(int argc, char **argv, struct lg_plan *p)
 			return usage(stderr, 2);
 		r = rows[index].set(p, optarg);
 		if (r < 0) {
-			fprintf(stderr, "copyledger-loadgen: --%s: '%s': %s\n", rows[index].name, optarg, strerror(-r));
+			fprintf(stderr, "copyledger-loadgen: --%s: '%s': %s\n", rows[index].name, optarg,
+				strerror(-r));
 			return 2;
 		}
 	}
@@ -184,7 +186,8 @@ static int receive(int fd, struct lg_message *ret)
 		struct cmsghdr align;
 	} control;
 	struct iovec iov = {.iov_base = ret, .iov_len = sizeof(*ret)};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
 	struct cmsghdr *c;
 	ssize_t n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
 
@@ -236,8 +239,9 @@ static struct lg_counts window(const struct lg_side *s)
 
 static void print_hist(const char *name, const struct hist *h)
 {
-	printf("%-11s mean %.1f us, p50 %.1f, p90 %.1f, p99 %.1f, p99.9 %.1f, max %.1f (%" PRIu64 " samples)\n", name,
-		hist_mean(h) / 1e3, hist_quantile(h, 0.5) / 1e3, hist_quantile(h, 0.9) / 1e3,
+	printf("%-11s mean %.1f us, p50 %.1f, p90 %.1f, p99 %.1f, p99.9 %.1f, max %.1f (%" PRIu64
+	       " samples)\n",
+		name, hist_mean(h) / 1e3, hist_quantile(h, 0.5) / 1e3, hist_quantile(h, 0.9) / 1e3,
 		hist_quantile(h, 0.99) / 1e3, hist_quantile(h, 0.999) / 1e3, (double)h->max / 1e3, h->count);
 }
 
@@ -276,12 +280,13 @@ static void print_results(const struct lg_shm *shm)
 	printf("%s %s %s: %" PRIu64 " B in %u fields, %u lanes, ring %u, clock %s, %s\n", shm->plan.mode,
 		shm->plan.workload, shm->plan.path, shm->plan.size, shm->fields, shm->plan.lanes, shm->ring,
 		shm->clock, shm->lane[0].side[LG_SENDER].tcp.congestion);
-	printf("received    %" PRIu64 " bytes, %" PRIu64 " messages in %.6f s: %.3f Gbit/s, %.0f bytes a call\n",
+	printf("received    %" PRIu64 " bytes, %" PRIu64
+	       " messages in %.6f s: %.3f Gbit/s, %.0f bytes a call\n",
 		measured.bytes_received, measured.messages_received, seconds,
 		(double)measured.bytes_received * 8 / seconds / 1e9,
 		measured.recv_calls ? (double)measured.bytes_received / (double)measured.recv_calls : 0);
-	printf("life        %" PRIu64 " bytes sent, %" PRIu64 " received, %" PRIu64 " packed\n", life.bytes_sent,
-		life.bytes_received, life.pack_bytes);
+	printf("life        %" PRIu64 " bytes sent, %" PRIu64 " received, %" PRIu64 " packed\n",
+		life.bytes_sent, life.bytes_received, life.pack_bytes);
 	if (shm->latency_valid)
 		print_hist("latency", &latency);
 	if (round_trip.count)
@@ -291,8 +296,8 @@ static void print_results(const struct lg_shm *shm)
 
 static struct lg_shm *new_shm(const struct lg_plan *plan)
 {
-	struct lg_shm *shm = mmap(NULL, lg_shm_size(plan->lanes), PROT_READ | PROT_WRITE,
-		MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct lg_shm *shm = mmap(
+		NULL, lg_shm_size(plan->lanes), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	if (shm == MAP_FAILED)
 		return NULL;
@@ -319,7 +324,6 @@ int byhand_main(int argc, char **argv)
 	r = parse_options(argc, argv, &plan);
 	if (r)
 		return r;
-	plan.lanes = MIN(plan.lanes, LIMIT_THREADS_MAX + 1); /* beyond it the child refuses */
 	shm = new_shm(&plan);
 	if (!shm || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
 		fprintf(stderr, "copyledger-loadgen: %s\n", strerror(errno));

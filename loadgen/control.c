@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The control thread of the load generator: connects, starts and parks the lanes, and keeps every wait bounded. */
+/* The control thread of the load generator: connects, starts and parks the lanes, and keeps every wait
+ * bounded. */
 #include <inttypes.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -14,18 +15,19 @@
 #include "sockets.h"
 
 #define MS UINT64_C(1000000)
-#define START_NS (20000 * MS)	/* for all threads to be set up */
-#define STALL_NS (2000 * MS)	/* without a byte while lanes drain */
-#define CLOSE_NS (15000 * MS)	/* above the sum of what lane_close waits for */
-#define SEND_S 10		/* for a daemon that does not read */
+#define START_NS (20000 * MS) /* for all threads to be set up */
+#define STALL_NS (2000 * MS)  /* without a byte while lanes drain */
+#define CLOSE_NS (15000 * MS) /* above the sum of what lane_close waits for */
+#define SEND_S 10             /* for a daemon that does not read */
 
 struct control {
 	int fd;
 	struct lg_shm *shm;
 	struct crew crew;
 	int *sockets;
-	uint32_t command; /* that has come and was not carried out yet, 0: none */
-	int stop, gone;	  /* LG_STOP has come; nobody is at the other end */
+	uint32_t command;    /* that has come and was not carried out yet, 0: none */
+	uint64_t stopped_ns; /* when the senders of the phase were told to end */
+	int stop, gone;      /* LG_STOP has come; nobody is at the other end */
 };
 
 static int send_message(struct control *c, const struct lg_message *m, const int *fds, size_t n)
@@ -95,8 +97,8 @@ static int take_order(struct control *c, struct fault *reterr)
 	if (m.type == LG_STOP)
 		c->stop = 1;
 	else if (c->command)
-		return fault_set(reterr, -EPROTO, "protocol", "", "order %u came while order %u waits", m.type,
-			c->command);
+		return fault_set(reterr, -EPROTO, "protocol", "", "order %u came while order %u waits",
+			m.type, c->command);
 	else
 		c->command = m.type;
 	return 0;
@@ -106,7 +108,8 @@ static int take_order(struct control *c, struct fault *reterr)
 static int control_wait(struct control *c, uint64_t ns, struct fault *reterr)
 {
 	struct pollfd p[] = {{.fd = c->fd, .events = POLLIN}, {.fd = c->crew.event, .events = POLLIN}};
-	const struct timespec limit = {.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)};
+	const struct timespec limit = {
+		.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)};
 	uint64_t events;
 	int r;
 
@@ -128,8 +131,9 @@ static int wait_parked(struct control *c, uint64_t ns, const char *what, struct 
 	while (crew_busy(&c->crew)) {
 		now = clock_now_ns();
 		if (now >= deadline)
-			return fault_set(reterr, -ETIMEDOUT, "timeout", "", "%u of %u lane threads did not %s in %" PRIu64
-				" s", crew_busy(&c->crew), c->crew.lanes, what, ns / 1000 / MS);
+			return fault_set(reterr, -ETIMEDOUT, "timeout", "",
+				"%u of %u lane threads did not %s in %" PRIu64 " s", crew_busy(&c->crew),
+				c->crew.lanes, what, ns / 1000 / MS);
 		r = control_wait(c, deadline - now, reterr);
 		if (r < 0)
 			return r;
@@ -152,6 +156,7 @@ static int drain(struct control *c, struct fault *reterr)
 	uint64_t moved = bytes_received(c), since = clock_now_ns();
 	int r;
 
+	c->stopped_ns = since;
 	crew_stop(&c->crew);
 	while (crew_busy(&c->crew)) {
 		uint64_t now = clock_now_ns(), sum = bytes_received(c);
@@ -161,7 +166,8 @@ static int drain(struct control *c, struct fault *reterr)
 			since = now;
 		} else if (now - since > STALL_NS) {
 			return fault_set(reterr, -ETIMEDOUT, "stalled", "",
-				"%u of %u lane threads hang: no byte has arrived for %" PRIu64 " s after the end",
+				"%u of %u lane threads hang: no byte has arrived for %" PRIu64
+				" s after the end",
 				crew_busy(&c->crew), c->crew.lanes, STALL_NS / 1000 / MS);
 		}
 		crew_kick(&c->crew);
@@ -237,7 +243,8 @@ static int go_measure(struct control *c, struct fault *reterr)
 	r = run_phase(c, c->shm->plan.duration_ns, reterr);
 	if (r < 0)
 		return r;
-	c->shm->end_ns = last_receive_ns(c);
+	/* A flow that stood still at the end did so in the window: its silence is not cut off. */
+	c->shm->end_ns = MAX(last_receive_ns(c), c->stopped_ns);
 	snapshot(c, offsetof(struct lg_side, at_end));
 	return report(c, LG_MEASURED);
 }
@@ -284,20 +291,30 @@ static int carry_out_orders(struct control *c, struct fault *reterr)
 static int check_plan(const struct lg_plan *p, struct fault *reterr)
 {
 	const struct transfer_mode *mode = transfer_mode_find(p->mode);
+	const struct {
+		const char *name;
+		uint64_t value, min, max;
+	} ranges[] = {
+		{"threads", p->lanes, LIMIT_THREADS_MIN, LIMIT_THREADS_MAX},
+		{"size", p->size, LIMIT_SIZE_MIN, LIMIT_SIZE_MAX},
+		{"fields", p->fields, LIMIT_FIELDS_MIN, LIMIT_FIELDS_MAX},
+	};
 	int r;
 
 	if (p->version != LG_VERSION)
-		return fault_set(reterr, -EPROTO, "version", "", "the plan is of version %u, this program of %u",
-			p->version, LG_VERSION);
+		return fault_set(reterr, -EPROTO, "version", "",
+			"the plan is of version %u, this program of %u", p->version, LG_VERSION);
 	if (!mode || !workload_find(p->workload) || !netpath_known(p->path))
 		return fault_set(reterr, -EINVAL, "unknown_name", "",
 			"unknown mode '%s', workload '%s' or path '%s'", p->mode, p->workload, p->path);
-	if (p->lanes < LIMIT_THREADS_MIN || p->lanes > LIMIT_THREADS_MAX || p->size < LIMIT_SIZE_MIN ||
-		p->size > LIMIT_SIZE_MAX || p->fields < LIMIT_FIELDS_MIN || p->fields > LIMIT_FIELDS_MAX)
-		return fault_set(reterr, -ERANGE, "out_of_range", "", "lanes %u, size %" PRIu64 " or fields %u",
-			p->lanes, p->size, p->fields);
+	for (size_t i = 0; i < ARRAY_SIZE(ranges); i++)
+		if (ranges[i].value < ranges[i].min || ranges[i].value > ranges[i].max)
+			return fault_set(reterr, -ERANGE, "out_of_range", ranges[i].name,
+				"%s must be from %" PRIu64 " to %" PRIu64 ", not %" PRIu64, ranges[i].name,
+				ranges[i].min, ranges[i].max, ranges[i].value);
 	r = mode->probe ? mode->probe() : 0;
-	return r < 0 ? fault_set(reterr, r, "mode", "mode", "this kernel lacks %s: %s", p->mode, strerror(-r)) : 0;
+	return r < 0 ? fault_set(reterr, r, "mode", "mode", "this kernel lacks %s: %s", p->mode, strerror(-r))
+		     : 0;
 }
 
 static int prepare(struct lg_shm *shm, struct fault *reterr)
@@ -344,7 +361,8 @@ static int report_sockets(struct control *c)
 	int r;
 
 	for (uint32_t i = 0; i < all; i += LG_FDS_PER_MESSAGE) {
-		struct lg_message m = {.type = LG_SOCKETS, .first = i, .count = MIN(all - i, LG_FDS_PER_MESSAGE)};
+		struct lg_message m = {
+			.type = LG_SOCKETS, .first = i, .count = MIN(all - i, LG_FDS_PER_MESSAGE)};
 
 		r = send_message(c, &m, c->sockets + i, m.count);
 		if (r < 0)

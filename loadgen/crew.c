@@ -77,7 +77,8 @@ static void *lane_thread(void *arg)
 		generation = park(ln->crew, generation, &order);
 		r = orders[order](ln);
 	}
-	/* After an error a lane does not park: the run is lost, and the event tells the control thread to look. */
+	/* After an error a lane does not park: the run is lost, and the event tells the control thread to
+	 * look. */
 	if (r < 0)
 		signal_event(ln->crew);
 	else
@@ -168,7 +169,8 @@ void crew_stop(struct crew *crew)
 	__atomic_store_n(&crew->stop, 1, __ATOMIC_RELAXED);
 }
 
-/* Parked lanes and those that still send are not disturbed: only a receiver sleeps on bytes that may never come. */
+/* Parked lanes and those that still send are not disturbed: only a receiver sleeps on bytes that may never
+ * come. */
 void crew_kick(struct crew *crew)
 {
 	for (uint32_t i = LG_RECEIVER; i < crew->lanes; i += LG_SIDES)

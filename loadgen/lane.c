@@ -9,8 +9,8 @@
 #include "clock.h"
 #include "lane.h"
 
-#define CLOSE_MS 5000		/* for the completions, and again for the peer's FIN */
-#define SETTLE_MS 1000		/* for the last acknowledgement */
+#define CLOSE_MS 5000  /* for the completions, and again for the peer's FIN */
+#define SETTLE_MS 1000 /* for the last acknowledgement */
 
 #define PAGE 4096u
 #define TCP_CLOSE_STATE 7 /* TCP_CLOSE of the kernel's net/tcp_states.h */
@@ -67,10 +67,11 @@ static void bind_to_cpu(struct lane *ln)
 }
 
 /*
- * Fewer wake-ups, which cost more than many small messages: the receiver of a stream sleeps until a good part of its buffer
- * is there, or is kicked. Never more than half of what its socket holds, or both sides would wait for each other. A deferred
- * sender gets its buffers back only when packets move, and congestion control counts small ones: for its receiver the mark
- * holds for a moment only (gather), or each delayed acknowledgement would stop the flow for 40 ms.
+ * Fewer wake-ups, which cost more than many small messages: the receiver of a stream sleeps until a good part
+ * of its buffer is there, or is kicked. Never more than half of what its socket holds, or both sides would
+ * wait for each other. A deferred sender gets its buffers back only when packets move, and congestion control
+ * counts small ones: for its receiver the mark holds for a moment only (gather), or each delayed
+ * acknowledgement would stop the flow for 40 ms.
  */
 static int set_low_water(struct lane *ln)
 {
@@ -166,7 +167,8 @@ static int expect_end(struct lane *ln)
 	ssize_t n;
 
 	do {
-		/* A low-water mark would hide the FIN from nobody: poll reports POLLIN at the end of the stream. */
+		/* A low-water mark would hide the FIN from nobody: poll reports POLLIN at the end of the
+		 * stream. */
 		if (poll(&p, 1, CLOSE_MS) == 0)
 			return lane_fail(ln, -ETIMEDOUT, "recv (the peer's FIN)");
 		n = recv(ln->fd, &byte, 1, MSG_DONTWAIT);
@@ -181,7 +183,8 @@ static int end_stream(struct lane *ln)
 	return shutdown(ln->fd, SHUT_WR) < 0 ? lane_fail(ln, -errno, "shutdown") : 0;
 }
 
-/* Both FINs are acknowledged when the state is CLOSE; before that the counts of acknowledged bytes may still grow. */
+/* Both FINs are acknowledged when the state is CLOSE; before that the counts of acknowledged bytes may still
+ * grow. */
 static int settled_tcp_info(struct lane *ln, struct tcp_info *ret)
 {
 	uint64_t deadline = clock_now_ns() + SETTLE_MS * 1000000ULL;
@@ -199,8 +202,8 @@ static int settled_tcp_info(struct lane *ln, struct tcp_info *ret)
 }
 
 /*
- * Raw figures of the kernel. Each end's bytes_acked counts its own FIN as a byte, and bytes_received the peer's FIN; the
- * side that connected (the receiver) has its SYN in bytes_acked as well.
+ * Raw figures of the kernel. Each end's bytes_acked counts its own FIN as a byte, and bytes_received the
+ * peer's FIN; the side that connected (the receiver) has its SYN in bytes_acked as well.
  */
 static int record_tcp(struct lane *ln)
 {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A lane is one end of a connection and its thread; a crew is all lanes of a run, released together and parked between the
- * phases. A connection's two lanes are neighbours: lane[2 * connection + role].
+ * A lane is one end of a connection and its thread; a crew is all lanes of a run, released together and
+ * parked between the phases. A connection's two lanes are neighbours: lane[2 * connection + role].
  *
- * Lanes share the plan, the gate and the stop flag, nothing else. The gate's mutex is the only lock; nobody holds it while
- * traffic flows.
+ * Lanes share the plan, the gate and the stop flag, nothing else. The gate's mutex is the only lock; nobody
+ * holds it while traffic flows.
  */
 #pragma once
 
@@ -27,8 +27,9 @@ struct lane {
 	int fd;
 	uint32_t connection, role; /* role: enum lg_side_index */
 	const struct transfer_mode *mode;
-	void *state;		   /* the mode's */
-	const uint32_t *busy;	   /* deferred modes: outstanding sends of each slot, kept by the mode; else NULL */
+	void *state; /* the mode's */
+	const uint32_t
+		*busy; /* deferred modes: outstanding sends of each slot, kept by the mode; else NULL */
 	struct lg_side *side;
 	struct lane *peer;
 	struct crew *crew;
@@ -45,9 +46,10 @@ struct lane {
 	uint64_t sequence, stamp;
 
 	struct inbox in;
-	uint64_t last_receive; /* clock_stamp of the last call that moved bytes, or of the phase's beginning */
-	uint32_t starved;      /* refusals in a row while nothing of this lane is outstanding */
-	const char *call;      /* what failed, if something does */
+	uint64_t
+		last_receive; /* clock_stamp of the last call that moved bytes, or of the phase's beginning */
+	uint32_t starved;     /* refusals in a row while nothing of this lane is outstanding */
+	const char *call;     /* what failed, if something does */
 
 	/* for the peer: at the end of a phase `total` bytes have been sent since the connection began */
 	uint64_t total;
@@ -55,7 +57,8 @@ struct lane {
 	uint32_t running; /* in a phase: only then is a kick of use */
 } __attribute__((aligned(CACHE_LINE)));
 
-/* What a workload does in a phase, by role. run() ends after crew_stopping() is true, with nothing in flight. */
+/* What a workload does in a phase, by role. run() ends after crew_stopping() is true, with nothing in flight.
+ */
 struct workload {
 	const char *name;
 	int (*run[LG_SIDES])(struct lane *ln);
@@ -72,9 +75,9 @@ struct crew {
 	const struct transfer_mode *mode;
 	const struct workload *workload;
 	struct message_layout layout;
-	uint32_t lanes;	     /* two a connection */
+	uint32_t lanes; /* two a connection */
 	struct lane *lane;
-	int event;	     /* eventfd, readable when all lanes are parked or one has failed */
+	int event; /* eventfd, readable when all lanes are parked or one has failed */
 
 	pthread_mutex_t lock; /* order and generation */
 	pthread_cond_t gate;
@@ -92,8 +95,8 @@ static inline int crew_stopping(const struct crew *crew)
 }
 
 /*
- * Hot: receive with the mode's recv(), at most max bytes. lane_receive returns how many messages were completed, 0 also
- * when a kick interrupted it, or a negative errno.
+ * Hot: receive with the mode's recv(), at most max bytes. lane_receive returns how many messages were
+ * completed, 0 also when a kick interrupted it, or a negative errno.
  */
 int64_t lane_receive(struct lane *ln, size_t max);
 /* Hot: one message, whole. */

@@ -43,7 +43,8 @@ static int daemon_main(void)
 	reset_signals();
 	shm = map_shm(LG_FD_SHM);
 	if (!shm) {
-		fprintf(stderr, "copyledger-loadgen: --daemon is for copyledgerd: no plan on fd %d\n", LG_FD_SHM);
+		fprintf(stderr, "copyledger-loadgen: --daemon is for copyledgerd: no plan on fd %d\n",
+			LG_FD_SHM);
 		return 2;
 	}
 	return control_run(LG_FD_CONTROL, shm);

@@ -11,7 +11,8 @@
 
 void message_layout_init(struct message_layout *ret, uint64_t size, uint32_t fields)
 {
-	struct message_layout l = {.size = size, .fields = MIN(fields, size), .header = MIN(size, MESSAGE_HEADER)};
+	struct message_layout l = {
+		.size = size, .fields = MIN(fields, size), .header = MIN(size, MESSAGE_HEADER)};
 	size_t each = size / l.fields, begin = 0;
 
 	for (uint32_t i = 0; i < l.fields; i++) {
@@ -25,7 +26,8 @@ void message_layout_init(struct message_layout *ret, uint64_t size, uint32_t fie
 	*ret = l;
 }
 
-/* The pattern is made of 64-bit little-endian words; odd factors, so that neighbours differ in every byte but rarely. */
+/* The pattern is made of 64-bit little-endian words; odd factors, so that neighbours differ in every byte but
+ * rarely. */
 #define PATTERN_SEQUENCE 0x9e3779b97f4a7c15ULL
 #define PATTERN_WORD 0xc2b2ae3d27d4eb4fULL
 
@@ -111,7 +113,8 @@ void outbox_header(const struct outbox *o, uint32_t slot, uint64_t sequence, uin
 	for (uint32_t i = 0; i < l->pieces; i++) {
 		const struct message_piece *piece = &l->piece[i];
 
-		memcpy(outbox_field(o, piece->field, slot) + piece->at, (uint8_t *)header + piece->from, piece->len);
+		memcpy(outbox_field(o, piece->field, slot) + piece->at, (uint8_t *)header + piece->from,
+			piece->len);
 	}
 }
 
@@ -169,8 +172,8 @@ static int64_t bad_sequence(struct inbox *in, uint64_t got)
 }
 
 /*
- * Whole messages of at least a header, without a check of every byte: what a small-message stream spends its time in.
- * The histogram's totals are kept in registers and stored once; its buckets are stored one by one.
+ * Whole messages of at least a header, without a check of every byte: what a small-message stream spends its
+ * time in. The histogram's totals are kept in registers and stored once; its buckets are stored one by one.
  */
 static int64_t take_whole(struct inbox *in, const uint8_t *p, size_t messages, uint64_t now)
 {

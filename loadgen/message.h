@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a message looks like, on the way out (its field buffers) and on the way in (a byte stream to be cut and checked).
+ * What a message looks like, on the way out (its field buffers) and on the way in (a byte stream to be cut
+ * and checked).
  *
- * A message is `fields` heap buffers of `size` bytes together, split evenly, the remainder in the last one. Its first
- * bytes are a header: sequence and stamp, each 64 bits little-endian, cut off at size bytes when the message is shorter.
- * The header may lie across several fields. Sequences begin at 0 and count a connection's messages in one direction.
+ * A message is `fields` heap buffers of `size` bytes together, split evenly, the remainder in the last one.
+ * Its first bytes are a header: sequence and stamp, each 64 bits little-endian, cut off at size bytes when
+ * the message is shorter. The header may lie across several fields. Sequences begin at 0 and count a
+ * connection's messages in one direction.
  */
 #pragma once
 
@@ -25,8 +27,8 @@ struct message_piece {
 struct message_layout {
 	size_t size;
 	size_t len[LIMIT_FIELDS_MAX]; /* bytes of each field */
-	uint32_t fields;	      /* in use: min(asked, size) */
-	uint32_t header;	      /* bytes: min(size, MESSAGE_HEADER) */
+	uint32_t fields;              /* in use: min(asked, size) */
+	uint32_t header;              /* bytes: min(size, MESSAGE_HEADER) */
 	uint32_t pieces;
 	uint64_t sequence_mask; /* the bits of a sequence that a message has room for */
 	struct message_piece piece[MESSAGE_HEADER];
@@ -40,7 +42,8 @@ static inline int message_has_stamp(const struct message_layout *l)
 	return l->header == MESSAGE_HEADER;
 }
 
-/* --verify's pattern of the message `sequence`, from byte `offset` on. pattern_check: how many bytes are as they should be. */
+/* --verify's pattern of the message `sequence`, from byte `offset` on. pattern_check: how many bytes are as
+ * they should be. */
 void pattern_fill(uint8_t *p, uint64_t sequence, size_t offset, size_t len);
 size_t pattern_check(const uint8_t *p, uint64_t sequence, size_t offset, size_t len);
 
@@ -62,12 +65,13 @@ static inline uint8_t *outbox_field(const struct outbox *o, uint32_t field, uint
 /* Hot. The header is written after the pattern, over its first bytes. */
 void outbox_header(const struct outbox *o, uint32_t slot, uint64_t sequence, uint64_t stamp);
 void outbox_pattern(const struct outbox *o, uint32_t slot, uint64_t sequence);
-/* The slot's bytes from offset on, at most max (> 0) of them; returns how many of iov[LIMIT_FIELDS_MAX] are filled. */
+/* The slot's bytes from offset on, at most max (> 0) of them; returns how many of iov[LIMIT_FIELDS_MAX] are
+ * filled. */
 uint32_t outbox_iov(const struct outbox *o, uint32_t slot, size_t offset, size_t max, struct iovec *iov);
 
 /* What was wrong with an incoming message. */
 struct inbox_error {
-	uint64_t sequence;	/* the message that should have been there */
+	uint64_t sequence;      /* the message that should have been there */
 	uint64_t got, expected; /* its sequence, or the offset of a wrong byte (then both are that offset) */
 	int in_payload;
 };
@@ -76,15 +80,15 @@ struct inbox_error {
 struct inbox {
 	const struct message_layout *layout;
 	int verify;
-	uint64_t sequence;		/* of the current message */
-	size_t at;			/* bytes of it that came with earlier calls */
+	uint64_t sequence;              /* of the current message */
+	size_t at;                      /* bytes of it that came with earlier calls */
 	uint8_t header[MESSAGE_HEADER]; /* as far as it came */
-	struct hist *latency;		/* NULL: none is recorded */
+	struct hist *latency;           /* NULL: none is recorded */
 	struct inbox_error error;
 };
 
 void inbox_init(struct inbox *in, const struct message_layout *layout, int verify, struct hist *latency);
 
-/* Hot. Takes n bytes that were there at the time `now` (a clock_stamp); returns how many messages they completed, or
- * -EBADMSG and in->error. */
+/* Hot. Takes n bytes that were there at the time `now` (a clock_stamp); returns how many messages they
+ * completed, or -EBADMSG and in->error. */
 int64_t inbox_take(struct inbox *in, const uint8_t *p, size_t n, uint64_t now);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* One-copy: sendmsg() with an iovec that names each field's own buffer; the kernel copies them, nobody packs them. */
+/* One-copy: sendmsg() with an iovec that names each field's own buffer; the kernel copies them, nobody packs
+ * them. */
 #include <sys/socket.h>
 
 #include "lane.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Zero-copy: sendmsg(MSG_ZEROCOPY) pins the fields' pages; a buffer is written again only after the kernel's error queue
- * has said that all its sends are done. Completions are read in batches, and may cover many sends each.
+ * Zero-copy: sendmsg(MSG_ZEROCOPY) pins the fields' pages; a buffer is written again only after the kernel's
+ * error queue has said that all its sends are done. Completions are read in batches, and may cover many sends
+ * each.
  */
 #include <time.h>
 #include <linux/errqueue.h>
@@ -182,7 +183,8 @@ static ssize_t zero_copy_send(struct lane *ln, size_t len)
 
 const struct transfer_mode mode_zero_copy = {
 	.name = "zero-copy",
-	.summary = "sendmsg(MSG_ZEROCOPY) from a ring of buffers: the kernel pins pages, or says that it copied after all",
+	.summary = "sendmsg(MSG_ZEROCOPY) from a ring of buffers: the kernel pins pages, or says that it "
+		   "copied after all",
 	.caps = MODE_TX | MODE_RX | MODE_DEFERRED | MODE_PINS,
 	.state_size = sizeof(struct zero_copy),
 	.probe = zero_copy_probe,

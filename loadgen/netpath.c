@@ -15,13 +15,7 @@
 #include "netpath.h"
 #include "rtnl.h"
 
-/* Last: it wants <limits.h>, which common/limit.h hides. */
-#ifndef INT_MAX
-#define INT_MAX __INT_MAX__
-#endif
-#include <linux/ethtool.h>
-
-#define OPER_UP 6	/* IF_OPER_UP of linux/if.h, which clashes with net/if.h */
+#define OPER_UP 6       /* IF_OPER_UP of linux/if.h, which clashes with net/if.h */
 #define LINK_TRIES 1000 /* of a millisecond */
 
 #define USERNS_HINT                                                                                          \
@@ -96,7 +90,8 @@ static int new_network(int *ret_fd)
 	return 0;
 }
 
-/* Root does without a user namespace where there is none to be had (or where a sanitizer's thread forbids it). */
+/* Root does without a user namespace where there is none to be had (or where a sanitizer's thread forbids
+ * it). */
 static int own_networks(struct netpath *path, struct fault *reterr)
 {
 	int r;
@@ -123,8 +118,8 @@ static int add_address(int side, int ipv6)
 		inet_pton(AF_INET6, veth_addr6[side], addr);
 	else
 		inet_pton(AF_INET, veth_addr4[side], addr);
-	return rtnl_address_add(veth_names[side], ipv6 ? AF_INET6 : AF_INET, addr, ipv6 ? 16 : 4,
-		ipv6 ? 64 : 24);
+	return rtnl_address_add(
+		veth_names[side], ipv6 ? AF_INET6 : AF_INET, addr, ipv6 ? 16 : 4, ipv6 ? 64 : 24);
 }
 
 static int set_up_end(const struct netpath *path, int side, int ipv6)
@@ -185,8 +180,9 @@ static int open_veth(int ipv6, struct netpath *path, struct fault *reterr)
 		return r;
 	r = join_networks(path, ipv6);
 	if (r < 0)
-		return fault_set(reterr, r, "veth", "path", "path veth: cannot make or address the pair: %s%s",
-			strerror(-r), r == -EPERM || r == -EACCES ? USERNS_HINT : "");
+		return fault_set(reterr, r, "veth", "path",
+			"path veth: cannot make or address the pair: %s%s", strerror(-r),
+			r == -EPERM || r == -EACCES ? USERNS_HINT : "");
 	path->device[LG_SENDER] = veth_names[LG_SENDER];
 	path->device[LG_RECEIVER] = veth_names[LG_RECEIVER];
 	set_address(path, ipv6, ipv6 ? veth_addr6[LG_SENDER] : veth_addr4[LG_SENDER]);

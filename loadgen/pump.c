@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The hot loops: a message out, bytes in, and the workloads made of them. No allocation, lock, log or formatting here. */
+/* The hot loops: a message out, bytes in, and the workloads made of them. No allocation, lock, log or
+ * formatting here. */
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -23,7 +24,8 @@ void lane_publish_total(struct lane *ln)
 {
 	ln->total = ln->side->now.bytes_sent;
 	__atomic_store_n(&ln->total_valid, 1, __ATOMIC_RELEASE);
-	/* The peer may sleep on bytes that will not come; crew_kick repeats this if it comes just before the sleep. */
+	/* The peer may sleep on bytes that will not come; crew_kick repeats this if it comes just before the
+	 * sleep. */
 	pthread_kill(ln->peer->thread, SIGUSR1);
 }
 

@@ -23,7 +23,8 @@ uint32_t ring_slots(uint64_t size, uint32_t lanes, uint64_t memlock)
 
 	if (slots < RING_MIN)
 		slots = MIN(RING_MIN, all / size);
-	/* The kernel books a call as its whole pages and two more; half of what may be locked is left to others. */
+	/* The kernel books a call as its whole pages and two more; half of what may be locked is left to
+	 * others. */
 	if (memlock != UINT64_MAX)
 		slots = MIN(slots, memlock / 2 / PAGE / lanes / (size / PAGE + 2));
 	return (uint32_t)MIN(MAX(slots, 2u), RING_MAX);
@@ -34,7 +35,8 @@ int resources_raise_limits(const struct lg_plan *plan, struct fault *reterr)
 	struct rlimit limit, endless = {RLIM_INFINITY, RLIM_INFINITY};
 	rlim_t need = plan->lanes * LG_SIDES + SPARE_FDS;
 
-	/* Pinned pages are locked memory: without a limit where that is allowed, else as much as is allowed. */
+	/* Pinned pages are locked memory: without a limit where that is allowed, else as much as is allowed.
+	 */
 	if (setrlimit(RLIMIT_MEMLOCK, &endless) < 0 && getrlimit(RLIMIT_MEMLOCK, &limit) == 0) {
 		limit.rlim_cur = limit.rlim_max;
 		setrlimit(RLIMIT_MEMLOCK, &limit);
@@ -98,8 +100,8 @@ int resources_ring(const struct lg_plan *plan, uint32_t *ret, struct fault *rete
 	/* The out-of-memory killer has no sentence for people. */
 	if (have && need > have - have / 4)
 		return fault_set(reterr, -ENOMEM, "memory", "size",
-			"the senders' buffers need %" PRIu64 " MiB, of %" PRIu64 " MiB available", need / 1024,
-			have / 1024);
+			"the senders' buffers need %" PRIu64 " MiB, of %" PRIu64 " MiB available",
+			need / 1024, have / 1024);
 	*ret = ring;
 	return 0;
 }

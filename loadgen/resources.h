@@ -5,13 +5,13 @@
 #include "fault.h"
 #include "wire.h"
 
-/* Message buffers a sender of a deferred mode owns: bounded by bytes, by number and by what may be locked (bytes,
- * UINT64_MAX: no limit). */
+/* Message buffers a sender of a deferred mode owns: bounded by bytes, by number and by what may be locked
+ * (bytes, UINT64_MAX: no limit). */
 uint32_t ring_slots(uint64_t size, uint32_t lanes, uint64_t memlock);
 
 /* RLIMIT_NOFILE and RLIMIT_MEMLOCK, as far as this process may. */
 int resources_raise_limits(const struct lg_plan *plan, struct fault *reterr);
 
-/* How many message buffers each sender gets: a ring for a deferred mode, else 1; -ENOMEM if the machine has not the memory
- * for all of them. To be called in the user namespace that the traffic will run in. */
+/* How many message buffers each sender gets: a ring for a deferred mode, else 1; -ENOMEM if the machine has
+ * not the memory for all of them. To be called in the user namespace that the traffic will run in. */
 int resources_ring(const struct lg_plan *plan, uint32_t *ret, struct fault *reterr);

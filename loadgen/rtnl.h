@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The few rtnetlink requests that a path needs. Each opens a socket of its own, so it acts in the thread's namespace. */
+/* The few rtnetlink requests that a path needs. Each opens a socket of its own, so it acts in the thread's
+ * namespace. */
 #pragma once
 
 #include <stddef.h>
@@ -14,5 +15,6 @@ struct rtnl_link {
 /* All return 0 or a negative errno. */
 int rtnl_veth_add(const char *name, const char *peer, int peer_ns); /* peer is made in namespace peer_ns */
 int rtnl_link_up(const char *name);
-int rtnl_address_add(const char *name, int family, const void *addr, size_t len, uint8_t prefix); /* no DAD for IPv6 */
+int rtnl_address_add(
+	const char *name, int family, const void *addr, size_t len, uint8_t prefix); /* no DAD for IPv6 */
 int rtnl_link_get(const char *name, struct rtnl_link *ret);

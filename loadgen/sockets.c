@@ -21,9 +21,10 @@ struct option_row {
 static int set_options(int fd, const struct option_row *rows, size_t n, struct fault *reterr)
 {
 	for (size_t i = 0; i < n; i++)
-		if (rows[i].len && setsockopt(fd, rows[i].level, rows[i].name, rows[i].value, rows[i].len) < 0)
-			return fault_set(reterr, -errno, "socket_option", "", "setsockopt(%s): %s", rows[i].text,
-				strerror(errno));
+		if (rows[i].len &&
+			setsockopt(fd, rows[i].level, rows[i].name, rows[i].value, rows[i].len) < 0)
+			return fault_set(reterr, -errno, "socket_option", "", "setsockopt(%s): %s",
+				rows[i].text, strerror(errno));
 	return 0;
 }
 
@@ -33,17 +34,19 @@ static int new_socket(const struct lg_plan *plan, int family, int *ret, struct f
 	_cleanup_close_ int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	const struct timeval limit = {.tv_sec = CONNECT_S};
 	const int one = 1;
+	char congestion[40];
 	const struct option_row rows[] = {
 		{IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one), "TCP_NODELAY"},
 		{SOL_SOCKET, SO_SNDBUF, &plan->sndbuf, plan->sndbuf ? sizeof(plan->sndbuf) : 0, "SO_SNDBUF"},
 		{SOL_SOCKET, SO_RCVBUF, &plan->rcvbuf, plan->rcvbuf ? sizeof(plan->rcvbuf) : 0, "SO_RCVBUF"},
 		{IPPROTO_TCP, TCP_CONGESTION, plan->congestion, (socklen_t)strlen(plan->congestion),
-			plan->congestion},
+			congestion},
 		{SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit), "SO_SNDTIMEO"},
 		{SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit), "SO_RCVTIMEO"},
 	};
 	int r;
 
+	snprintf(congestion, sizeof(congestion), "TCP_CONGESTION, %s", plan->congestion);
 	if (fd < 0)
 		return fault_set(reterr, -errno, "socket", "", "socket: %s", strerror(errno));
 	r = set_options(fd, rows, ARRAY_SIZE(rows), reterr);
@@ -67,8 +70,8 @@ static int make_blocking(int fd, struct fault *reterr)
 	return set_options(fd, rows, ARRAY_SIZE(rows), reterr);
 }
 
-static int start_listening(const struct lg_plan *plan, const struct netpath *path, struct sockaddr_in6 *ret_addr,
-	int *ret, struct fault *reterr)
+static int start_listening(const struct lg_plan *plan, const struct netpath *path,
+	struct sockaddr_in6 *ret_addr, int *ret, struct fault *reterr)
 {
 	_cleanup_close_ int fd = -1;
 	socklen_t len = sizeof(*ret_addr);
@@ -120,8 +123,8 @@ static int accept_own(int listener, int client, int *ret)
 	return -ECONNABORTED;
 }
 
-static int connect_lane(const struct lg_plan *plan, int listener, const struct sockaddr_in6 *addr, socklen_t len,
-	int fds[LG_SIDES], struct fault *reterr)
+static int connect_lane(const struct lg_plan *plan, int listener, const struct sockaddr_in6 *addr,
+	socklen_t len, int fds[LG_SIDES], struct fault *reterr)
 {
 	int r;
 

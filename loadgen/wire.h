@@ -12,7 +12,7 @@
  *	connects all lanes
  *	LG_SOCKETS (fds by SCM_RIGHTS) ... LG_CONNECTED -> registers the sockets, opens perf, arms the ledger
  *							<- LG_GO_WARMUP
- *	lanes run for warmup_ns (0: one message), drain
+ *	lanes run for warmup_ns (0: not at all), drain
  *	LG_WARMED (at_start taken)			-> enables perf
  *							<- LG_GO_MEASURE
  *	lanes run for duration_ns, drain, park
@@ -99,7 +99,10 @@ struct lg_counts {
 	uint64_t mode[LG_MODE_COUNTERS];	   /* by transfer_mode.counters */
 };
 
-/* struct tcp_info at the end of the connection, read before close. */
+/*
+ * struct tcp_info at the end of the connection, read before close: raw. bytes_acked counts the side's own FIN as a byte, and
+ * the receiver's, which connected, its SYN as well; bytes_received counts the peer's FIN.
+ */
 struct lg_tcp {
 	uint32_t valid, mss;
 	uint64_t bytes_acked, bytes_received, bytes_sent, bytes_retrans;
@@ -137,7 +140,7 @@ struct lg_shm {
 	uint32_t phase;			 /* the last lg_message_type reached (LG_GO_* while a phase runs) */
 	uint32_t fields;		 /* in use: min(plan.fields, plan.size) */
 	uint32_t ring;			 /* message buffers a sender of a deferred mode owns, else 1 */
-	uint64_t start_ns, end_ns;	 /* CLOCK_MONOTONIC: the release, and the last byte's receive */
+	uint64_t start_ns, end_ns;	 /* CLOCK_MONOTONIC: the release; the last byte's receive, not before the stop */
 	char clock[16];			 /* source of the stamps: "tsc" or "monotonic" */
 	uint8_t latency_valid;		 /* 0: messages are too short to carry a stamp (under 16 bytes) */
 	struct lg_device device[LG_SIDES];

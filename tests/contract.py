@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The interface as its own file says it: types, methods and errors of the .varlink file, and the schemas beside it."""
+import functools
 import json
 import re
 from pathlib import Path
@@ -82,14 +83,28 @@ def idl_schema(kind):
     return {"type": BASIC[kind]} if kind in BASIC else idl_schema(CONTRACT["type"][kind])
 
 
+# An integer is written as one: 4.0 is none, as it is none for the daemon.
+VALIDATOR = jsonschema.validators.extend(
+    jsonschema.Draft202012Validator, type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, x: isinstance(x, int) and not isinstance(x, bool)))
+
+
+@functools.lru_cache(maxsize=None)
+def load(name):
+    return json.loads((SCHEMAS / name).read_text())
+
+
 def findings(schema, value, base=""):
-    """What is wrong with a value, the first few findings in one text; '' if nothing is."""
-    resolver = jsonschema.RefResolver((SCHEMAS / base).as_uri() if base else "", schema)
-    validator = jsonschema.Draft202012Validator(schema, resolver=resolver)
+    """What is wrong with a value, the first few findings in one text; '' if nothing is. base: the schema's file."""
+    store = {(SCHEMAS / p.name).as_uri(): load(p.name) for p in SCHEMAS.glob("*.json")}
+    resolver = jsonschema.RefResolver((SCHEMAS / base).as_uri() if base else "", schema, store)
+    validator = VALIDATOR(schema, resolver=resolver)
     found = [f"{'/'.join(map(str, e.absolute_path)) or '.'}: {e.message[:300]}" for e in validator.iter_errors(value)]
     return "\n".join(found[:5])
 
 
+REQUEST = idl_schema({"method": "string", "parameters": ("maybe", "object"), "more": ("maybe", "bool"),
+                      "oneway": ("maybe", "bool"), "upgrade": ("maybe", "bool")})
 # Errors that say that the parameters themselves are wrong: the schemas must refuse them too.
 REFUSALS = {INTERFACE + "." + name for name in ("OutOfRange", "UnknownName", "UnknownMember", "MissingMember", "WrongType")}
 
@@ -126,13 +141,15 @@ class Traffic:
         for text in messages:
             try:
                 message = json.loads(text)
-                method, parameters = message["method"], message.get("parameters")
-            except (ValueError, TypeError, KeyError):
-                message, method, parameters = {}, None, None
-            if not message.get("oneway") is True:
-                self.waiting.append((method, parameters))
-            if isinstance(method, str):
-                Traffic.called.add(method)
+                sound = not findings(REQUEST, message)
+            except (ValueError, RecursionError):
+                sound = False
+            if not sound:
+                self.waiting.append((None, None))
+                continue
+            Traffic.called.add(message["method"])
+            if not message.get("oneway"):
+                self.waiting.append((message["method"], message.get("parameters") or {}))
 
     def back(self, reply):
         assert isinstance(reply, dict) and set(reply) <= {"parameters", "error", "continues"}, reply
@@ -142,9 +159,13 @@ class Traffic:
         if "error" in reply:
             interface, name = split_name(reply["error"])
             assert interface and name in interface["error"], f"an error that nobody declares: {reply}"
-            wrong = findings(idl_schema(interface["error"][name]), reply.get("parameters", {}))
-            assert not wrong, f"{reply}: {wrong}"
-        if isinstance(method, str):
+            schemas = [("", idl_schema(interface["error"][name]))]
+            if interface is CONTRACT:
+                schemas.append(("errors.schema.json", {"$ref": f"#/$defs/{name}", "$defs": load("errors.schema.json")["$defs"]}))
+            for base, schema in schemas:
+                wrong = findings(schema, reply.get("parameters", {}), base)
+                assert not wrong, f"{reply}, by {base or 'the interface'}: {wrong}"
+        if method:
             check_call(method, parameters, reply)
 
 
@@ -159,7 +180,7 @@ def check_call(method, parameters, reply):
             wrong = findings(schema, reply.get("parameters", {}), base)
             assert not wrong, f"the reply of {method}, by {base or 'the interface'}: {wrong}"
     for base, schema in request_schemas:
-        wrong = findings(schema, parameters or {}, base)
+        wrong = findings(schema, parameters, base)
         assert "error" in reply or not wrong, f"accepted by {method}, but not by {base or 'the interface'}: {wrong}"
         # the interface's own types have no ranges and names, the schemas have
         assert reply.get("error") not in REFUSALS or wrong or not base, \
@@ -168,5 +189,9 @@ def check_call(method, parameters, reply):
 
 def schemas_of(interface, name):
     """What a method's parameters and its reply must be: [(file or '', schema)] of each."""
-    request, reply = interface["method"][name]
-    return [("", idl_schema(request))], [("", idl_schema(reply))]
+    both = [[("", idl_schema(kind))] for kind in interface["method"][name]]
+    if interface is CONTRACT:
+        for schemas, part in zip(both, ("parameters", "reply")):
+            file = f"{name}.{part}.schema.json"
+            schemas.append((file, load(file)))
+    return both

@@ -135,8 +135,8 @@ static void refuses_what_is_none(void **state)
 		int r = check(bad[i].text, &flaw);
 
 		if (r != bad[i].error || flaw.offset != bad[i].offset)
-			fail_msg("%s: %d at %zu (%s), not %d at %zu", bad[i].text, r, flaw.offset, flaw.reason,
-				bad[i].error, bad[i].offset);
+			fail_msg("%s: %d at %zu (%s), not %d at %zu", bad[i].text, r, flaw.offset,
+				flaw.reason, bad[i].error, bad[i].offset);
 	}
 }
 
@@ -210,7 +210,8 @@ static void counts_open_members(void **state)
 		for (unsigned int i = 0; i < n; i++)
 			at += sprintf(at, "%s\"%u\":0", i ? "," : "", i);
 		strcpy(at, "}");
-		assert_int_equal(json_check(s, strlen(s), DEPTH, 100000, NULL), n > JSON_CHECK_MEMBERS ? -E2BIG : 0);
+		assert_int_equal(
+			json_check(s, strlen(s), DEPTH, 100000, NULL), n > JSON_CHECK_MEMBERS ? -E2BIG : 0);
 		free(s);
 	}
 	/* closed objects give their places back */
@@ -241,10 +242,16 @@ static void cleans_text(void **state)
 
 	assert_string_equal(utf8_clean(out, sizeof(out), "plain \xc3\xa9"), "plain \xc3\xa9");
 	assert_string_equal(utf8_clean(out, sizeof(out), "\x1b[31m\n\x7f\xff"), "?[31m???");
-	assert_string_equal(utf8_clean(out, sizeof(out), "\xc2\x9b" "31m"), "?31m");
+	assert_string_equal(utf8_clean(out, sizeof(out),
+				    "\xc2\x9b"
+				    "31m"),
+		"?31m");
 	assert_string_equal(utf8_clean(out, sizeof(out), "123456789012345"), "123456789012345");
 	assert_string_equal(utf8_clean(out, sizeof(out), "1234567890123456"), "123456789012...");
-	assert_string_equal(utf8_clean(out, sizeof(out), "12345678901\xc3\xa9" "56789"), "12345678901...");
+	assert_string_equal(utf8_clean(out, sizeof(out),
+				    "12345678901\xc3\xa9"
+				    "56789"),
+		"12345678901...");
 	assert_true(utf8_printable("a\xe2\x82\xac"));
 	assert_false(utf8_printable("a\xe2\x80\xae"));
 	assert_false(utf8_printable("a\tb"));

@@ -26,8 +26,8 @@ static void assert_rows(int (*parse)(const char *, uint64_t *), const struct row
 		int r = parse(rows[i].text, &value);
 
 		if (r != rows[i].r || value != expected)
-			fail_msg("'%s': %d, %llu instead of %d, %llu", rows[i].text, r, (unsigned long long)value,
-				rows[i].r, (unsigned long long)expected);
+			fail_msg("'%s': %d, %llu instead of %d, %llu", rows[i].text, r,
+				(unsigned long long)value, rows[i].r, (unsigned long long)expected);
 	}
 }
 
@@ -170,7 +170,8 @@ static void test_format_size(void **state)
 
 	assert_texts(units_format_size, rows, ARRAY_SIZE(rows));
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		assert_int_equal(units_parse_size(units_format_size(buf, sizeof(buf), rows[i].value), &back), 0);
+		assert_int_equal(
+			units_parse_size(units_format_size(buf, sizeof(buf), rows[i].value), &back), 0);
 		assert_true(back == rows[i].value);
 	}
 }

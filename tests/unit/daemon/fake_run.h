@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A run without load: the test says when its state changes. For programs that test what stands above run.h. */
+/* A run without load: the test says when its state changes. For programs that test what stands above run.h.
+ */
 #pragma once
 
 #include <errno.h>
@@ -27,7 +28,7 @@ struct run {
 
 static struct run *fake_running;    /* the run that was started last and is not freed yet */
 static int fake_starts, fake_frees; /* counted */
-static int fake_refuses;	    /* so many of the next starts fail */
+static int fake_refuses;            /* so many of the next starts fail */
 static int fake_probes;
 static size_t fake_blob; /* bytes by which the next results are larger */
 
@@ -109,7 +110,8 @@ static inline json_object *fake_result(struct run *r)
 	return r->result;
 }
 
-static inline int fake_ledger_probe(json_object **ret_sites, json_object **ret_hooks, json_object **ret_summary)
+static inline int fake_ledger_probe(
+	json_object **ret_sites, json_object **ret_hooks, json_object **ret_summary)
 {
 	fake_probes++;
 	*ret_sites = json_object_new_array();
@@ -164,9 +166,12 @@ static inline void fake_end(sd_event *event, const char *state)
 
 	assert_non_null(r);
 	r->result = json_tokener_parse(
-		"{\"schema\":\"copyledger/result/1\",\"started\":\"2026-01-01T10:00:00.000Z\",\"ended\":\"2026-01-01T10:00:02.500Z\","
-		"\"app\":{\"bytes_received\":100,\"throughput_gbps\":1.5},\"ledger\":{\"sites\":[{\"site\":\"tx_copy\",\"bytes\":100}],"
-		"\"delivered\":100,\"copies_per_byte\":{\"total\":2.0},\"balanced\":true,\"exact\":true},\"warnings\":[]}");
+		"{\"schema\":\"copyledger/result/"
+		"1\",\"started\":\"2026-01-01T10:00:00.000Z\",\"ended\":\"2026-01-01T10:00:02.500Z\","
+		"\"app\":{\"bytes_received\":100,\"throughput_gbps\":1.5},\"ledger\":{\"sites\":[{\"site\":"
+		"\"tx_copy\",\"bytes\":100}],"
+		"\"delivered\":100,\"copies_per_byte\":{\"total\":2.0},\"balanced\":true,\"exact\":true},"
+		"\"warnings\":[]}");
 	json_add_str(r->result, "id", r->id);
 	json_add_str(r->result, "state", state);
 	json_add(r->result, "spec", spec_to_json(&r->spec));

@@ -9,20 +9,29 @@
 
 #include "balance.h"
 
-static const struct site_status observed = { EVIDENCE_OBSERVED, "hook", NULL };
-static const struct site_status unavailable = { EVIDENCE_UNAVAILABLE, NULL, "no hook" };
+static const struct site_status observed = {EVIDENCE_OBSERVED, "hook", NULL};
+static const struct site_status unavailable = {EVIDENCE_UNAVAILABLE, NULL, "no hook"};
 
-/* A zero-copy run over loopback: 1000 bytes pinned, each copied on delivery, 200 of them sent twice. */
+/* A zero-copy run over loopback: 1000 bytes pinned, each copied on delivery, 200 of them sent twice, 50 lost
+ * on the way and sent again. */
 static struct balance_input zerocopy_input(struct books *b)
 {
-	struct balance_input in = { .books = b, .local_path = true,
-		.app = { .sent = 1000, .received = 1000, .acked = 1000, .acked_known = true } };
+	struct balance_input in = {.books = b,
+		.local_path = true,
+		.app = {.sent = 1000,
+			.received = 1000,
+			.acked = 1000,
+			.acked_known = true,
+			.tcp_sent = 1250,
+			.tcp_retransmitted = 250}};
 
 	memset(b, 0, sizeof(*b));
 	b->counter[COUNTER_ACCEPTED] = 1000;
 	b->counter[COUNTER_RECEIVED] = 1000;
 	b->counter[COUNTER_ZC_BYTES_COPIED] = 1000;
-	b->counter[COUNTER_RETRANSMITTED_PINNED] = 200;
+	b->counter[COUNTER_RETRANSMITTED] = 250;
+	b->counter[COUNTER_RETRANSMITTED_PINNED] = 250;
+	b->counter[COUNTER_DROPPED_PINNED] = 50;
 	b->site[SITE_TX_PIN].bytes = 1000;
 	b->site[SITE_TX_DEFERRED_COPY].bytes = 1200;
 	b->site[SITE_RX_COPY].bytes = 1000;
@@ -42,7 +51,8 @@ static const struct equation *find(const struct equation *e, unsigned int n, con
 
 static void test_balanced(void **state)
 {
-	static const char *const rules[] = { "accepted", "sent", "completed", "deferred", "received", "delivered", "acked" };
+	static const char *const rules[] = {
+		"accepted", "sent", "completed", "deferred", "received", "delivered", "acked"};
 	struct books b;
 	struct balance_input in = zerocopy_input(&b);
 	struct equation e[EQUATIONS_MAX];
@@ -57,17 +67,21 @@ static void test_balanced(void **state)
 /* One byte at any of the places breaks exactly the equations that name it. */
 static void test_each_byte_counts(void **state)
 {
-	static const struct { size_t offset; const char *broken[3]; } places[] = {
-		{ offsetof(struct books, counter[COUNTER_ACCEPTED]), { "accepted", "sent", "acked" } },
-		{ offsetof(struct books, site[SITE_TX_COPY].bytes), { "sent", "delivered" } },
-		{ offsetof(struct books, site[SITE_TX_PIN].bytes), { "sent", "completed", "delivered" } },
-		{ offsetof(struct books, counter[COUNTER_ZC_BYTES_ZERO]), { "completed" } },
-		{ offsetof(struct books, counter[COUNTER_ZC_BYTES_COPIED]), { "completed", "deferred" } },
-		{ offsetof(struct books, site[SITE_TX_DEFERRED_COPY].bytes), { "deferred" } },
-		{ offsetof(struct books, counter[COUNTER_RETRANSMITTED_PINNED]), { "deferred" } },
-		{ offsetof(struct books, site[SITE_RX_COPY].bytes), { "received" } },
-		{ offsetof(struct books, site[SITE_RX_DISCARD].bytes), { "received" } },
-		{ offsetof(struct books, counter[COUNTER_RECEIVED]), { "delivered" } },
+	static const struct {
+		size_t offset;
+		const char *broken[3];
+	} places[] = {
+		{offsetof(struct books, counter[COUNTER_ACCEPTED]), {"accepted", "sent", "acked"}},
+		{offsetof(struct books, site[SITE_TX_COPY].bytes), {"sent", "delivered"}},
+		{offsetof(struct books, site[SITE_TX_PIN].bytes), {"sent", "completed", "delivered"}},
+		{offsetof(struct books, counter[COUNTER_ZC_BYTES_ZERO]), {"completed"}},
+		{offsetof(struct books, counter[COUNTER_ZC_BYTES_COPIED]), {"completed", "deferred"}},
+		{offsetof(struct books, site[SITE_TX_DEFERRED_COPY].bytes), {"deferred"}},
+		{offsetof(struct books, counter[COUNTER_RETRANSMITTED_PINNED]), {"deferred"}},
+		{offsetof(struct books, counter[COUNTER_DROPPED_PINNED]), {"deferred"}},
+		{offsetof(struct books, site[SITE_RX_COPY].bytes), {"received"}},
+		{offsetof(struct books, site[SITE_RX_DISCARD].bytes), {"received"}},
+		{offsetof(struct books, counter[COUNTER_RECEIVED]), {"delivered"}},
 	};
 
 	for (size_t p = 0; p < ARRAY_SIZE(places); p++) {
@@ -136,9 +150,9 @@ static void test_acked_only_when_known(void **state)
 
 static void test_a_miss_is_audited_only_by_equations_that_hold(void **state)
 {
-	static const char *const none[HOOK_AUDITS] = {}, *const completed[HOOK_AUDITS] = { "completed" },
-				       *const both[HOOK_AUDITS] = { "completed", "deferred" },
-				       *const unknown[HOOK_AUDITS] = { "no such rule" };
+	static const char *const none[HOOK_AUDITS] = {}, *const completed[HOOK_AUDITS] = {"completed"},
+				 *const both[HOOK_AUDITS] = {"completed", "deferred"},
+				 *const unknown[HOOK_AUDITS] = {"no such rule"};
 	struct books b;
 	struct balance_input in = zerocopy_input(&b);
 	struct equation e[EQUATIONS_MAX];
@@ -159,10 +173,41 @@ static void test_a_miss_is_audited_only_by_equations_that_hold(void **state)
 	assert_false(balance_audits(e, n, completed));
 }
 
+/* TCP says that it sent more than the hooks of the path saw: the equation that rests on them cannot be
+ * served. */
+static void test_what_hooks_did_not_see(void **state)
+{
+	struct books b;
+	struct balance_input in = zerocopy_input(&b);
+	struct equation e[EQUATIONS_MAX];
+	unsigned int n;
+
+	assert_int_equal(balance_unseen(&in).path, 0);
+	b.site[SITE_TX_DEFERRED_COPY].bytes -= 100;
+	assert_int_equal(balance_unseen(&in).path, 100);
+	n = balance_equations(&in, e);
+	assert_false(find(e, n, "deferred")->served);
+	assert_true(balance_holds(e, n));
+
+	/* More than TCP sent is not unseen but wrong. */
+	b.site[SITE_TX_DEFERRED_COPY].bytes += 101;
+	assert_int_equal(balance_unseen(&in).path, 0);
+	n = balance_equations(&in, e);
+	assert_true(find(e, n, "deferred")->served);
+	assert_false(balance_holds(e, n));
+
+	b.site[SITE_TX_DEFERRED_COPY].bytes--;
+	b.counter[COUNTER_RETRANSMITTED] -= 10;
+	assert_int_equal(balance_unseen(&in).retransmitted, 10);
+
+	b.site[SITE_TX_PIN].bytes--;
+	assert_false(balance_unseen(&in).known);
+}
+
 /* On a real path "deferred" is an inequality, which a lost byte may well satisfy. */
 static void test_an_inequality_audits_nothing(void **state)
 {
-	static const char *const deferred[HOOK_AUDITS] = { "deferred" };
+	static const char *const deferred[HOOK_AUDITS] = {"deferred"};
 	struct books b;
 	struct balance_input in = zerocopy_input(&b);
 	struct equation e[EQUATIONS_MAX];
@@ -184,6 +229,7 @@ int main(void)
 		cmocka_unit_test(test_acked_only_when_known),
 		cmocka_unit_test(test_a_miss_is_audited_only_by_equations_that_hold),
 		cmocka_unit_test(test_an_inequality_audits_nothing),
+		cmocka_unit_test(test_what_hooks_did_not_see),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-/* Requests as text, replies as objects: every method, every error, the queue and those who follow. No socket. */
+/* Requests as text, replies as objects: every method, every error, the queue and those who follow. No socket.
+ */
 #include "fake_run.h"
 
 #include "limits.h"
@@ -104,8 +105,8 @@ static const char *text_at(json_object *message, const char *path)
 /* Starts a run and copies its id. */
 static void start(struct bench *b, char id[RUN_ID_BYTES])
 {
-	_cleanup_json_ json_object *m =
-		ask(b, "{\"method\":\"io.copyledger.StartRun\",\"parameters\":{\"spec\":{\"mode\":\"two-copy\"}}}");
+	_cleanup_json_ json_object *m = ask(b,
+		"{\"method\":\"io.copyledger.StartRun\",\"parameters\":{\"spec\":{\"mode\":\"two-copy\"}}}");
 
 	str_copy_n(id, RUN_ID_BYTES, text_at(m, "parameters/id"));
 }
@@ -113,96 +114,103 @@ static void start(struct bench *b, char id[RUN_ID_BYTES])
 #define CALL(method, parameters) "{\"method\":\"io.copyledger." method "\",\"parameters\":" parameters "}"
 #define START(spec) CALL("StartRun", "{\"spec\":" spec "}")
 
+/* What is asked, the error, and one of its parameters; NULL: only that it is there. */
+static const struct {
+	const char *request, *error, *path, *value;
+} refusals[] = {
+	{"", "io.copyledger.InvalidRequest", "message", NULL},
+	{"hello", "io.copyledger.InvalidRequest", "message", NULL},
+	{"[]", "io.copyledger.InvalidRequest", "message", NULL},
+	{"null", "io.copyledger.InvalidRequest", "message", NULL},
+	{"{\"method\":\"a\",\"method\":\"b\"}", "io.copyledger.InvalidRequest", "message",
+		"not a JSON message: a member twice, at byte 14 of 27"},
+	{CALL("StartRun", "{\"spec\":{\"mode\":\"two-copy\",\"size\":NaN}}"), "io.copyledger.InvalidRequest",
+		"message", NULL},
+	{CALL("StartRun", "{\"spec\":{\"mode\":\"two-copy\",\"size\":12345678901234567890}}"),
+		"io.copyledger.InvalidRequest", "message", NULL},
+	{CALL("StartRun", "{\"spec\":{\"mode\":\"two-copy\",\"size\":1e400}}"),
+		"io.copyledger.InvalidRequest", "message", NULL},
+	{"{}", "io.copyledger.MissingMember", "field", "method"},
+	{"{\"method\":1}", "io.copyledger.WrongType", "expected", "string"},
+	{"{\"method\":\"io.copyledger.GetInfo\",\"parameters\":[]}", "io.copyledger.WrongType", "field",
+		"parameters"},
+	{"{\"method\":\"io.copyledger.GetInfo\",\"more\":1}", "io.copyledger.WrongType", "field", "more"},
+	{"{\"method\":\"io.copyledger.GetInfo\",\"id\":1}", "io.copyledger.UnknownMember", "field", "id"},
+	{"{\"method\":\"io.copyledger.GetInfo\",\"upgrade\":true}", "io.copyledger.InvalidRequest", "field",
+		"upgrade"},
+	{"{\"method\":\"io.copyledger.Nope\"}", "org.varlink.service.MethodNotFound", "method",
+		"io.copyledger.Nope"},
+	{"{\"method\":\"io.copyledger.\"}", "org.varlink.service.MethodNotFound", "method", "io.copyledger."},
+	{"{\"method\":\"io.else.Nope\"}", "org.varlink.service.InterfaceNotFound", "interface", "io.else"},
+	{"{\"method\":\"Nope\"}", "org.varlink.service.InterfaceNotFound", "interface", "Nope"},
+	{"{\"method\":\"org.varlink.service.GetInterfaceDescription\"}",
+		"org.varlink.service.InvalidParameter", "parameter", "interface"},
+	{"{\"method\":\"org.varlink.service.GetInterfaceDescription\",\"parameters\":{\"interface\":"
+	 "5}}",
+		"org.varlink.service.InvalidParameter", "parameter", "interface"},
+	{"{\"method\":\"org.varlink.service.GetInterfaceDescription\",\"parameters\":{\"interface\":"
+	 "\"io.else\"}}",
+		"org.varlink.service.InterfaceNotFound", "interface", "io.else"},
+	{"{\"method\":\"org.varlink.service.GetInfo\",\"parameters\":{\"x\":1}}",
+		"org.varlink.service.InvalidParameter", "parameter", "x"},
+	{CALL("GetInfo", "{\"x\":1}"), "io.copyledger.UnknownMember", "field", "x"},
+	{CALL("Probe", "{\"x\":1}"), "io.copyledger.UnknownMember", "field", "x"},
+	{CALL("StartRun", "{}"), "io.copyledger.MissingMember", "field", "spec"},
+	{CALL("StartRun", "{\"spec\":3}"), "io.copyledger.WrongType", "expected", "object"},
+	{START("{}"), "io.copyledger.MissingMember", "field", "mode"},
+	{START("{\"mode\":\"x\"}"), "io.copyledger.UnknownName", "known", NULL},
+	{START("{\"mode\":\"x\"}"), "io.copyledger.UnknownName", "value", "x"},
+	{START("{\"mode\":\"two-copy\",\"size\":0}"), "io.copyledger.OutOfRange", "value", "0"},
+	{START("{\"mode\":\"two-copy\",\"size\":0}"), "io.copyledger.OutOfRange", "min", "1"},
+	{START("{\"mode\":\"two-copy\",\"size\":0}"), "io.copyledger.OutOfRange", "max", "67108864"},
+	{START("{\"mode\":\"two-copy\",\"threads\":100000}"), "io.copyledger.OutOfRange", "field", "threads"},
+	{START("{\"mode\":\"two-copy\",\"duration_ms\":-1}"), "io.copyledger.OutOfRange", "value", "-1"},
+	{START("{\"mode\":\"two-copy\",\"size\":1.5}"), "io.copyledger.WrongType", "expected", "integer"},
+	{START("{\"mode\":\"two-copy\",\"nope\":1}"), "io.copyledger.UnknownMember", "field", "nope"},
+	{START("{\"mode\":\"two-copy\",\"label\":\"\\u001b]0;x\\u0007\"}"), "io.copyledger.InvalidRequest",
+		"field", "label"},
+	{START("{\"mode\":\"two-copy\",\"threads\":101}"), "io.copyledger.LimitExceeded", "max", "100"},
+	{START("{\"mode\":\"two-copy\",\"threads\":101}"), "io.copyledger.LimitExceeded", "limit",
+		"threads_max"},
+	{CALL("ListRuns", "{\"limit\":0}"), "io.copyledger.OutOfRange", "max", "1000"},
+	{CALL("ListRuns", "{\"limit\":1001}"), "io.copyledger.OutOfRange", "value", "1001"},
+	{CALL("ListRuns", "{\"mode\":\"x\"}"), "io.copyledger.UnknownName", "field", "mode"},
+	{CALL("ListRuns", "{\"state\":\"x\"}"), "io.copyledger.UnknownName", "field", "state"},
+	{CALL("ListRuns", "{\"since\":\"yesterday\"}"), "io.copyledger.InvalidRequest", "field", "since"},
+	{CALL("ListRuns", "{\"until\":\"2026-01-01\"}"), "io.copyledger.InvalidRequest", "field", "until"},
+	{CALL("GetRun", "{}"), "io.copyledger.MissingMember", "field", "id"},
+	{CALL("GetRun", "{\"id\":7}"), "io.copyledger.WrongType", "expected", "string"},
+	{CALL("GetRun", "{\"id\":\"nope\"}"), "io.copyledger.NoSuchRun", "id", "nope"},
+	{CALL("GetRun", "{\"id\":\"last\"}"), "io.copyledger.NoSuchRun", "message", "there is no run yet"},
+	{CALL("FollowRun", "{\"id\":\"nope\"}"), "io.copyledger.NoSuchRun", "id", "nope"},
+	{CALL("CancelRun", "{\"id\":\"nope\"}"), "io.copyledger.NoSuchRun", "id", "nope"},
+	{CALL("TraceStats", "{\"id\":\"nope\"}"), "io.copyledger.NoSuchRun", "id", "nope"},
+	{CALL("TraceStats", "{}"), "io.copyledger.NotRunning", "message", NULL},
+	{CALL("TraceStats", "{\"interval_ms\":49}"), "io.copyledger.OutOfRange", "min", "50"},
+	{CALL("TraceStats", "{\"interval_ms\":60001}"), "io.copyledger.OutOfRange", "max", "60000"},
+	{CALL("GetRun", "{\"id\":\"a\\u001b[2J\"}"), "io.copyledger.InvalidRequest", "field", "id"},
+};
+
 static void answers_each_error(void **state)
 {
-	static const struct {
-		const char *request, *error, *path, *value;
-	} cases[] = {
-		{"", "io.copyledger.InvalidRequest", "message", NULL},
-		{"hello", "io.copyledger.InvalidRequest", "message", NULL},
-		{"[]", "io.copyledger.InvalidRequest", "message", NULL},
-		{"null", "io.copyledger.InvalidRequest", "message", NULL},
-		{"{\"method\":\"a\",\"method\":\"b\"}", "io.copyledger.InvalidRequest", "message",
-			"not a JSON message: a member twice, at byte 14 of 27"},
-		{CALL("StartRun", "{\"spec\":{\"mode\":\"two-copy\",\"size\":NaN}}"), "io.copyledger.InvalidRequest",
-			"message", NULL},
-		{CALL("StartRun", "{\"spec\":{\"mode\":\"two-copy\",\"size\":12345678901234567890}}"),
-			"io.copyledger.InvalidRequest", "message", NULL},
-		{CALL("StartRun", "{\"spec\":{\"mode\":\"two-copy\",\"size\":1e400}}"), "io.copyledger.InvalidRequest",
-			"message", NULL},
-		{"{}", "io.copyledger.MissingMember", "field", "method"},
-		{"{\"method\":1}", "io.copyledger.WrongType", "expected", "string"},
-		{"{\"method\":\"io.copyledger.GetInfo\",\"parameters\":[]}", "io.copyledger.WrongType", "field",
-			"parameters"},
-		{"{\"method\":\"io.copyledger.GetInfo\",\"more\":1}", "io.copyledger.WrongType", "field", "more"},
-		{"{\"method\":\"io.copyledger.GetInfo\",\"id\":1}", "io.copyledger.UnknownMember", "field", "id"},
-		{"{\"method\":\"io.copyledger.GetInfo\",\"upgrade\":true}", "io.copyledger.InvalidRequest", "field",
-			"upgrade"},
-		{"{\"method\":\"io.copyledger.Nope\"}", "org.varlink.service.MethodNotFound", "method",
-			"io.copyledger.Nope"},
-		{"{\"method\":\"io.copyledger.\"}", "org.varlink.service.MethodNotFound", "method", "io.copyledger."},
-		{"{\"method\":\"io.else.Nope\"}", "org.varlink.service.InterfaceNotFound", "interface", "io.else"},
-		{"{\"method\":\"Nope\"}", "org.varlink.service.InterfaceNotFound", "interface", "Nope"},
-		{"{\"method\":\"org.varlink.service.GetInterfaceDescription\"}", "org.varlink.service.InvalidParameter",
-			"parameter", "interface"},
-		{"{\"method\":\"org.varlink.service.GetInterfaceDescription\",\"parameters\":{\"interface\":5}}",
-			"org.varlink.service.InvalidParameter", "parameter", "interface"},
-		{"{\"method\":\"org.varlink.service.GetInterfaceDescription\",\"parameters\":{\"interface\":\"io.else\"}}",
-			"org.varlink.service.InterfaceNotFound", "interface", "io.else"},
-		{"{\"method\":\"org.varlink.service.GetInfo\",\"parameters\":{\"x\":1}}",
-			"org.varlink.service.InvalidParameter", "parameter", "x"},
-		{CALL("GetInfo", "{\"x\":1}"), "io.copyledger.UnknownMember", "field", "x"},
-		{CALL("Probe", "{\"x\":1}"), "io.copyledger.UnknownMember", "field", "x"},
-		{CALL("StartRun", "{}"), "io.copyledger.MissingMember", "field", "spec"},
-		{CALL("StartRun", "{\"spec\":3}"), "io.copyledger.WrongType", "expected", "object"},
-		{START("{}"), "io.copyledger.MissingMember", "field", "mode"},
-		{START("{\"mode\":\"x\"}"), "io.copyledger.UnknownName", "known", NULL},
-		{START("{\"mode\":\"x\"}"), "io.copyledger.UnknownName", "value", "x"},
-		{START("{\"mode\":\"two-copy\",\"size\":0}"), "io.copyledger.OutOfRange", "value", "0"},
-		{START("{\"mode\":\"two-copy\",\"size\":0}"), "io.copyledger.OutOfRange", "min", "1"},
-		{START("{\"mode\":\"two-copy\",\"size\":0}"), "io.copyledger.OutOfRange", "max", "67108864"},
-		{START("{\"mode\":\"two-copy\",\"threads\":100000}"), "io.copyledger.OutOfRange", "field", "threads"},
-		{START("{\"mode\":\"two-copy\",\"duration_ms\":-1}"), "io.copyledger.OutOfRange", "value", "-1"},
-		{START("{\"mode\":\"two-copy\",\"size\":1.5}"), "io.copyledger.WrongType", "expected", "integer"},
-		{START("{\"mode\":\"two-copy\",\"nope\":1}"), "io.copyledger.UnknownMember", "field", "nope"},
-		{START("{\"mode\":\"two-copy\",\"label\":\"\\u001b]0;x\\u0007\"}"), "io.copyledger.InvalidRequest",
-			"field", "label"},
-		{START("{\"mode\":\"two-copy\",\"threads\":101}"), "io.copyledger.LimitExceeded", "max", "100"},
-		{START("{\"mode\":\"two-copy\",\"threads\":101}"), "io.copyledger.LimitExceeded", "limit", "threads_max"},
-		{CALL("ListRuns", "{\"limit\":0}"), "io.copyledger.OutOfRange", "max", "1000"},
-		{CALL("ListRuns", "{\"limit\":1001}"), "io.copyledger.OutOfRange", "value", "1001"},
-		{CALL("ListRuns", "{\"mode\":\"x\"}"), "io.copyledger.UnknownName", "field", "mode"},
-		{CALL("ListRuns", "{\"state\":\"x\"}"), "io.copyledger.UnknownName", "field", "state"},
-		{CALL("ListRuns", "{\"since\":\"yesterday\"}"), "io.copyledger.InvalidRequest", "field", "since"},
-		{CALL("ListRuns", "{\"until\":\"2026-01-01\"}"), "io.copyledger.InvalidRequest", "field", "until"},
-		{CALL("GetRun", "{}"), "io.copyledger.MissingMember", "field", "id"},
-		{CALL("GetRun", "{\"id\":7}"), "io.copyledger.WrongType", "expected", "string"},
-		{CALL("GetRun", "{\"id\":\"nope\"}"), "io.copyledger.NoSuchRun", "id", "nope"},
-		{CALL("GetRun", "{\"id\":\"last\"}"), "io.copyledger.NoSuchRun", "message", "there is no run yet"},
-		{CALL("FollowRun", "{\"id\":\"nope\"}"), "io.copyledger.NoSuchRun", "id", "nope"},
-		{CALL("CancelRun", "{\"id\":\"nope\"}"), "io.copyledger.NoSuchRun", "id", "nope"},
-		{CALL("TraceStats", "{\"id\":\"nope\"}"), "io.copyledger.NoSuchRun", "id", "nope"},
-		{CALL("TraceStats", "{}"), "io.copyledger.NotRunning", "message", NULL},
-		{CALL("TraceStats", "{\"interval_ms\":49}"), "io.copyledger.OutOfRange", "min", "50"},
-		{CALL("TraceStats", "{\"interval_ms\":60001}"), "io.copyledger.OutOfRange", "max", "60000"},
-		{CALL("GetRun", "{\"id\":\"a\\u001b[2J\"}"), "io.copyledger.InvalidRequest", "field", "id"},
-	};
+	for (size_t i = 0; i < ARRAY_SIZE(refusals); i++) {
+		_cleanup_json_ json_object *m = ask(*state, refusals[i].request);
+		const char *value =
+			json_object_get_string(json_at(json_at(m, "parameters"), refusals[i].path));
 
-	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		_cleanup_json_ json_object *m = ask(*state, cases[i].request);
-		const char *value = json_object_get_string(json_at(json_at(m, "parameters"), cases[i].path));
-
-		if (!str_eq(text_at(m, "error"), cases[i].error) || !value ||
-			(cases[i].value && !str_eq(value, cases[i].value)))
-			fail_msg("%s: %s", cases[i].request, json_object_to_json_string(m));
+		if (!str_eq(text_at(m, "error"), refusals[i].error) || !value ||
+			(refusals[i].value && !str_eq(value, refusals[i].value)))
+			fail_msg("%s: %s", refusals[i].request, json_object_to_json_string(m));
 	}
 	assert_int_equal(fake_starts, 0);
 }
 
 static void limits_depth_values_and_length(void **state)
 {
-	_cleanup_json_ json_object *deep = ask(*state, "{\"method\":\"x\",\"parameters\":{\"a\":[[[[[[[]]]]]]]}}");
-	_cleanup_json_ json_object *deepest = ask(*state, "{\"method\":\"x\",\"parameters\":{\"a\":[[[[[[]]]]]]}}");
+	_cleanup_json_ json_object *deep =
+		ask(*state, "{\"method\":\"x\",\"parameters\":{\"a\":[[[[[[[]]]]]]]}}");
+	_cleanup_json_ json_object *deepest =
+		ask(*state, "{\"method\":\"x\",\"parameters\":{\"a\":[[[[[[]]]]]]}}");
 	char text[LIMIT_MESSAGE + 2];
 	json_object *m;
 
@@ -248,11 +256,12 @@ static void describes_itself(void **state)
 		_cleanup_json_ json_object *m = NULL;
 		char request[200];
 
-		assert_string_equal(
-			json_object_get_string(json_object_array_get_idx(json_at(info, "parameters/interfaces"), i)),
+		assert_string_equal(json_object_get_string(json_object_array_get_idx(
+					    json_at(info, "parameters/interfaces"), i)),
 			interfaces[i]);
 		snprintf(request, sizeof(request),
-			"{\"method\":\"org.varlink.service.GetInterfaceDescription\",\"parameters\":{\"interface\":\"%s\"}}",
+			"{\"method\":\"org.varlink.service.GetInterfaceDescription\",\"parameters\":{"
+			"\"interface\":\"%s\"}}",
 			interfaces[i]);
 		m = ask(*state, request);
 		for (size_t c = 0; command_describe(c, &method, &summary); c++)
@@ -353,7 +362,8 @@ static json_object *ask_of(struct bench *b, const char *method, const char *id)
 {
 	char request[200];
 
-	snprintf(request, sizeof(request), "{\"method\":\"io.copyledger.%s\",\"parameters\":{\"id\":\"%s\"}}", method, id);
+	snprintf(request, sizeof(request), "{\"method\":\"io.copyledger.%s\",\"parameters\":{\"id\":\"%s\"}}",
+		method, id);
 	return ask(b, request);
 }
 
@@ -412,12 +422,13 @@ static void cancels(void **state)
 	assert_int_equal(fake_starts, 1);
 }
 
-static struct call *follow(struct bench *b, struct replies *r, const char *method, const char *id, const char *more)
+static struct call *follow(
+	struct bench *b, struct replies *r, const char *method, const char *id, const char *more)
 {
 	char request[240];
 
-	snprintf(request, sizeof(request), "{\"method\":\"io.copyledger.%s\",\"parameters\":{\"id\":\"%s\"}%s}", method, id,
-		more);
+	snprintf(request, sizeof(request),
+		"{\"method\":\"io.copyledger.%s\",\"parameters\":{\"id\":\"%s\"}%s}", method, id, more);
 	return begin(b, r, request);
 }
 
@@ -504,7 +515,8 @@ static void stays_silent_when_oneway(void **state)
 	struct replies r = {0};
 
 	assert_null(begin(b, &r,
-		"{\"method\":\"io.copyledger.StartRun\",\"oneway\":true,\"parameters\":{\"spec\":{\"mode\":\"two-copy\"}}}"));
+		"{\"method\":\"io.copyledger.StartRun\",\"oneway\":true,\"parameters\":{\"spec\":{\"mode\":"
+		"\"two-copy\"}}}"));
 	assert_null(begin(b, &r, "{\"method\":\"io.copyledger.Nope\",\"oneway\":true}"));
 	assert_null(follow(b, &r, "FollowRun", "last", ",\"oneway\":true"));
 	assert_int_equal(fake_starts, 1);
@@ -527,8 +539,9 @@ static void traces(void **state)
 	m = ask_of(b, "TraceStats", id[1]);
 	assert_string_equal(text_at(m, "error"), "io.copyledger.NotRunning");
 	json_drop(m);
-	assert_non_null(begin(
-		b, &r, "{\"method\":\"io.copyledger.TraceStats\",\"parameters\":{\"interval_ms\":50},\"more\":true}"));
+	assert_non_null(begin(b, &r,
+		"{\"method\":\"io.copyledger.TraceStats\",\"parameters\":{\"interval_ms\":50},\"more\":"
+		"true}"));
 	assert_int_equal(r.n, 1);
 	while (r.n < 3)
 		assert_true(sd_event_run(b->event, UINT64_MAX) > 0);
@@ -629,7 +642,8 @@ static void lives_without_a_state_directory(void **state)
 	}
 	m = ask_of(b, "GetRun", id);
 	assert_string_equal(
-		json_object_get_string(json_at(json_object_array_get_idx(json_at(m, "parameters/result/warnings"), 0), "code")),
+		json_object_get_string(json_at(
+			json_object_array_get_idx(json_at(m, "parameters/result/warnings"), 0), "code")),
 		"not_stored");
 	json_drop(m);
 	m = ask(b, CALL("ListRuns", "{}"));
@@ -663,10 +677,12 @@ static void stops_in_order(void **state)
 	assert_int_equal(fake_starts, 1);
 }
 
-/* Rubbish of all kinds: each is answered once, none is fatal. Deterministic, so that a failure can be repeated. */
+/* Rubbish of all kinds: each is answered once, none is fatal. Deterministic, so that a failure can be
+ * repeated. */
 static void survives_mutations(void **state)
 {
-	static const char base[] = CALL("ListRuns", "{\"limit\":10,\"mode\":\"two-copy\",\"since\":\"2026-01-01T00:00:00Z\"}");
+	static const char base[] =
+		CALL("ListRuns", "{\"limit\":10,\"mode\":\"two-copy\",\"since\":\"2026-01-01T00:00:00Z\"}");
 	uint32_t seed = 12345;
 
 	for (int i = 0; i < 20000; i++) {
@@ -676,9 +692,11 @@ static void survives_mutations(void **state)
 		memcpy(text, base, sizeof(base));
 		for (int k = 0; k < 3; k++) {
 			seed = seed * 1664525 + 1013904223;
-			text[(seed >> 8) % (sizeof(base) - 1)] = k == 2 ? "{}[]\",:0eE-\\u"[(seed >> 4) % 13] : (char)(seed >> 24);
+			text[(seed >> 8) % (sizeof(base) - 1)] =
+				k == 2 ? "{}[]\",:0eE-\\u"[(seed >> 4) % 13] : (char)(seed >> 24);
 		}
-		assert_null(call_begin(((struct bench *)*state)->manager, ACCESS_READ, text, sizeof(base) - 1, take, &r));
+		assert_null(call_begin(
+			((struct bench *)*state)->manager, ACCESS_READ, text, sizeof(base) - 1, take, &r));
 		assert_int_equal(r.n, 1);
 		forget(&r);
 	}

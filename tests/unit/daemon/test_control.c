@@ -116,8 +116,7 @@ static void assert_heard(struct bench *b, int fd, const char *path, const char *
 
 #define INFO "{\"method\":\"io.copyledger.GetInfo\"}"
 #define FOLLOW "{\"method\":\"io.copyledger.FollowRun\",\"parameters\":{\"id\":\"last\"},\"more\":true}"
-#define START                                                                                               \
-	"{\"method\":\"io.copyledger.StartRun\",\"parameters\":{\"spec\":{\"mode\":\"two-copy\"}}}"
+#define START "{\"method\":\"io.copyledger.StartRun\",\"parameters\":{\"spec\":{\"mode\":\"two-copy\"}}}"
 
 static void takes_a_message_byte_by_byte(void **state)
 {
@@ -138,7 +137,9 @@ static void answers_many_in_order(void **state)
 	int fd = client(*state);
 
 	for (int i = 0; i < 60; i++)
-		n += sprintf(text + n, "{\"method\":\"io.copyledger.GetRun\",\"parameters\":{\"id\":\"n%d\"}}", i) + 1;
+		n += sprintf(text + n,
+			     "{\"method\":\"io.copyledger.GetRun\",\"parameters\":{\"id\":\"n%d\"}}", i) +
+		     1;
 	say(*state, fd, text, n);
 	for (int i = 0; i < 60; i++) {
 		char id[16];
@@ -263,8 +264,9 @@ static void serves_half_closed_clients(void **state)
 static void hears_last_words(void **state)
 {
 	struct bench *b = *state;
-	static const char text[] = "{\"method\":\"io.copyledger.StartRun\",\"oneway\":true,\"parameters\":{\"spec\":{\"mode\":"
-				   "\"two-copy\"}}}";
+	static const char text[] =
+		"{\"method\":\"io.copyledger.StartRun\",\"oneway\":true,\"parameters\":{\"spec\":{\"mode\":"
+		"\"two-copy\"}}}";
 	int fds[2];
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
@@ -338,7 +340,9 @@ static void passes_a_large_reply(void **state)
 	fake_end(b->event, "done");
 	fake_blob = 0;
 	say_text(b, fd, "{\"method\":\"io.copyledger.GetRun\",\"parameters\":{\"id\":\"last\"}}");
-	say_text(b, fd, "{\"method\":\"org.varlink.service.GetInterfaceDescription\",\"parameters\":{\"interface\":\"io.copyledger\"}}");
+	say_text(b, fd,
+		"{\"method\":\"org.varlink.service.GetInterfaceDescription\",\"parameters\":{\"interface\":"
+		"\"io.copyledger\"}}");
 	assert_heard(b, fd, "parameters/result/state", "done");
 	assert_heard(b, fd, "parameters/description", NULL);
 	close(fd);

@@ -68,8 +68,8 @@ static void holds_each_limit(void **state)
 			char text[100];
 			int r;
 
-			snprintf(text, sizeof(text), "{\"mode\":\"one-copy\",\"%s\":%" PRId64 "}", limits[i].name,
-				edges[e]);
+			snprintf(text, sizeof(text), "{\"mode\":\"one-copy\",\"%s\":%" PRId64 "}",
+				limits[i].name, edges[e]);
 			r = parse(text, &s, &fault);
 			if (inside != (r == 0))
 				fail_msg("%s: %d (%s)", text, r, fault.text);
@@ -117,21 +117,22 @@ static void refuses(void **state)
 	}
 }
 
-static void measures_labels_in_bytes(void **state)
+static void measures_labels_in_characters(void **state)
 {
-	for (int over = 0; over < 2; over++) {
-		char label[LIMIT_LABEL + 2] = "", json[200];
-		struct fault fault;
-		struct spec s;
-		int r;
+	static const char *const letters[] = {"x", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80"};
 
-		memset(label, 'x', LIMIT_LABEL + over);
-		snprintf(json, sizeof(json), "{\"mode\":\"one-copy\",\"label\":\"%s\"}", label);
-		r = parse(json, &s, &fault);
-		assert_int_equal(r, over ? -ERANGE : 0);
-		if (!over)
-			assert_string_equal(s.label, label);
-	}
+	for (size_t i = 0; i < ARRAY_SIZE(letters); i++)
+		for (int over = 0; over < 2; over++) {
+			char label[(LIMIT_LABEL + 1) * 4 + 1] = "", json[400];
+			struct fault fault = {0};
+			struct spec s;
+
+			for (unsigned int n = 0; n < LIMIT_LABEL + over; n++)
+				strcat(label, letters[i]);
+			snprintf(json, sizeof(json), "{\"mode\":\"one-copy\",\"label\":\"%s\"}", label);
+			assert_int_equal(parse(json, &s, &fault), over ? -ERANGE : 0);
+			assert_string_equal(over ? fault.code : s.label, over ? "out_of_range" : label);
+		}
 }
 
 static void comes_back_from_json(void **state)
@@ -139,11 +140,14 @@ static void comes_back_from_json(void **state)
 	_cleanup_json_ json_object *obj = NULL;
 	struct spec s, t;
 
-	assert_int_equal(parse("{\"mode\":\"zero-copy\",\"workload\":\"rr\",\"path\":\"veth\",\"size\":67108864,\"fields\":3,"
-			       "\"threads\":16,\"warmup_ms\":0,\"duration_ms\":10,\"verify\":true,\"pin\":false,\"perf\":false,"
-			       "\"ledger\":\"tracepoint\",\"ip\":6,\"congestion\":\"bbr\",\"sndbuf\":1,\"rcvbuf\":2,"
-			       "\"label\":\"gr\\u00fcn \\\"1\\\"\"}",
-				 &s, NULL),
+	assert_int_equal(
+		parse("{\"mode\":\"zero-copy\",\"workload\":\"rr\",\"path\":\"veth\",\"size\":67108864,"
+		      "\"fields\":3,"
+		      "\"threads\":16,\"warmup_ms\":0,\"duration_ms\":10,\"verify\":true,\"pin\":false,"
+		      "\"perf\":false,"
+		      "\"ledger\":\"tracepoint\",\"ip\":6,\"congestion\":\"bbr\",\"sndbuf\":1,\"rcvbuf\":2,"
+		      "\"label\":\"gr\\u00fcn \\\"1\\\"\"}",
+			&s, NULL),
 		0);
 	obj = spec_to_json(&s);
 	assert_non_null(obj);
@@ -163,7 +167,7 @@ int main(void)
 		cmocka_unit_test(has_defaults),
 		cmocka_unit_test(holds_each_limit),
 		cmocka_unit_test(refuses),
-		cmocka_unit_test(measures_labels_in_bytes),
+		cmocka_unit_test(measures_labels_in_characters),
 		cmocka_unit_test(comes_back_from_json),
 	};
 

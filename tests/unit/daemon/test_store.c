@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-/* The store: rows in and out, and what it makes of damage, of a dead owner and of a directory that cannot be used. */
+/* The store: rows in and out, and what it makes of damage, of a dead owner and of a directory that cannot be
+ * used. */
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -58,7 +59,8 @@ static struct store *open_store(const struct place *p)
 	return s;
 }
 
-static json_object *document(const char *id, const char *state, const char *started, const char *mode, const char *label)
+static json_object *document(
+	const char *id, const char *state, const char *started, const char *mode, const char *label)
 {
 	json_object *doc = json_object_new_object(), *spec = json_object_new_object();
 
@@ -124,7 +126,8 @@ static void lists_and_filters(void **state)
 		"20260101-110000-cccc 20260101-100000-aaaa");
 	assert_string_equal(ids(s, &(struct store_filter){.limit = 10, .mode = "two-copy", .label = "red"}),
 		"20260101-100000-aaaa");
-	assert_string_equal(ids(s, &(struct store_filter){.limit = 10, .state = "failed"}), "20260101-110000-cccc");
+	assert_string_equal(
+		ids(s, &(struct store_filter){.limit = 10, .state = "failed"}), "20260101-110000-cccc");
 	assert_string_equal(ids(s, &(struct store_filter){.limit = 10, .since = since}),
 		"20260102-100000-dddd 20260101-110000-cccc");
 	assert_string_equal(ids(s, &(struct store_filter){.limit = 10, .since = since, .until = until}),
@@ -184,11 +187,14 @@ static void keeps_the_order_of_puts(void **state)
 
 static void keeps_whole_documents(void **state)
 {
-	static const char text[] =
-		"{\"id\":\"x\",\"state\":\"done\",\"started\":\"2026-01-01T00:00:00.123456Z\",\"spec\":{\"mode\":\"two-copy\"},"
-		"\"app\":{\"throughput_gbps\":12.5,\"bytes\":9223372036854775807},\"ledger\":{\"copies_per_byte\":{\"total\":3.0},"
-		"\"balanced\":true,\"exact\":false},\"zerocopy\":{\"verdict\":\"none\"},\"label\":\"gr\xc3\xbcn/\\\"\\u001b\"}";
-	_cleanup_json_ json_object *doc = json_tokener_parse(text), *back = NULL, *rows = json_object_new_array();
+	static const char text[] = "{\"id\":\"x\",\"state\":\"done\",\"started\":\"2026-01-01T00:00:00."
+				   "123456Z\",\"spec\":{\"mode\":\"two-copy\"},"
+				   "\"app\":{\"throughput_gbps\":12.5,\"bytes\":9223372036854775807},"
+				   "\"ledger\":{\"copies_per_byte\":{\"total\":3.0},"
+				   "\"balanced\":true,\"exact\":false},\"zerocopy\":{\"verdict\":\"none\"},"
+				   "\"label\":\"gr\xc3\xbcn/\\\"\\u001b\"}";
+	_cleanup_json_ json_object *doc = json_tokener_parse(text), *back = NULL,
+				   *rows = json_object_new_array();
 	json_object *row;
 	struct store *s = open_store(*state);
 
@@ -197,7 +203,8 @@ static void keeps_whole_documents(void **state)
 	s = open_store(*state);
 	assert_int_equal(json_object_array_length(store_notes(s)), 0);
 	assert_int_equal(store_get(s, "x", &back), 0);
-	assert_string_equal(json_object_to_json_string_ext(back, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE),
+	assert_string_equal(
+		json_object_to_json_string_ext(back, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE),
 		text);
 	assert_int_equal(store_get(s, "y", &back), -ENOENT);
 	assert_int_equal(store_list(s, &(struct store_filter){.limit = 10}, rows), 0);
@@ -205,7 +212,7 @@ static void keeps_whole_documents(void **state)
 	assert_true(json_object_get_double(json_at(row, "throughput_gbps")) == 12.5);
 	assert_true(json_object_get_double(json_at(row, "copies_per_byte")) == 3.0);
 	assert_string_equal(json_object_get_string(json_at(row, "verdict")), "none");
-	assert_string_equal(json_object_get_string(json_at(row, "started")), "2026-01-01T00:00:00.123Z");
+	assert_string_equal(json_object_get_string(json_at(row, "started")), "2026-01-01T00:00:00.123456Z");
 	assert_true(json_object_is_type(json_at(row, "balanced"), json_type_boolean));
 	assert_true(json_object_get_boolean(json_at(row, "balanced")));
 	assert_false(json_object_get_boolean(json_at(row, "exact")));
@@ -215,11 +222,14 @@ static void keeps_whole_documents(void **state)
 /* What is not known is null in the list, be it absent, null or a null with its reason. */
 static void lists_the_unknown_as_null(void **state)
 {
-	_cleanup_json_ json_object *rows = json_object_new_array(),
-				   *doc = json_tokener_parse("{\"id\":\"x\",\"state\":\"done\",\"app\":{\"throughput_gbps\":{"
-							     "\"value\":null,\"reason\":\"r\"}},\"ledger\":null,\"zerocopy\":{\"verdict\":"
-							     "null}}");
-	static const char *const names[] = {"throughput_gbps", "copies_per_byte", "verdict", "balanced", "exact"};
+	_cleanup_json_ json_object
+		*rows = json_object_new_array(),
+		*doc = json_tokener_parse(
+			"{\"id\":\"x\",\"state\":\"done\",\"app\":{\"throughput_gbps\":{"
+			"\"value\":null,\"reason\":\"r\"}},\"ledger\":null,\"zerocopy\":{\"verdict\":"
+			"null}}");
+	static const char *const names[] = {
+		"throughput_gbps", "copies_per_byte", "verdict", "balanced", "exact"};
 	struct store *s = open_store(*state);
 
 	assert_int_equal(store_put(s, doc, NULL), 0);
@@ -268,11 +278,37 @@ static void marks_what_a_dead_owner_left(void **state)
 		assert_int_equal(store_get(s, left[i], &doc), 0);
 		assert_string_equal(json_object_get_string(json_at(doc, "state")), "failed");
 		assert_string_equal(json_object_get_string(json_at(doc, "error/code")), "daemon_ended");
-		assert_non_null(strstr(json_object_get_string(json_at(doc, "error/message")), "daemon ended"));
+		assert_non_null(
+			strstr(json_object_get_string(json_at(doc, "error/message")), "daemon ended"));
+		assert_true(json_object_object_get_ex(json_at(doc, "error"), "signal", NULL)); /* null */
+		assert_non_null(json_at(doc, "ended"));
 	}
 	store_close(s);
 	s = open_store(*state); /* once is enough */
 	assert_int_equal(json_object_array_length(store_notes(s)), 0);
+	store_close(s);
+}
+
+/* One document that cannot be read, and the others are served all the same. */
+static void opens_with_a_broken_document(void **state)
+{
+	const struct place *p = *state;
+	struct store *s = open_store(p);
+	sqlite3 *db;
+
+	fill(s);
+	put(s, "r1", "running", "2026-01-03T10:00:00Z", "two-copy", "");
+	put(s, "r2", "running", "2026-01-03T10:00:01Z", "two-copy", "");
+	store_close(s);
+	assert_int_equal(sqlite3_open(p->file, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, "UPDATE runs SET document = '{' WHERE id = 'r1'", NULL, NULL, NULL),
+		SQLITE_OK);
+	sqlite3_close(db);
+	s = open_store(p);
+	assert_int_equal(json_object_array_length(store_notes(s)), 2);
+	assert_string_equal(ids(s, &(struct store_filter){.limit = 1, .state = "failed"}), "r2");
+	assert_string_equal(ids(s, &(struct store_filter){.limit = 1, .state = "done", .mode = "one-copy"}),
+		"20260101-100000-aabb");
 	store_close(s);
 }
 
@@ -446,8 +482,9 @@ static void reads_moments(void **state)
 		{"2026-02-01T00:59:59.123456789+01:00", 1769903999123456789},
 		{"2026-01-31T22:29:59.1-01:30", 1769903999100000000},
 	};
-	static const char *const bad[] = {"", "now", "2026-01-31", "2026-01-31 23:59:59Z", "2026-01-31T23:59:59", "2026-13-31T00:00:00Z",
-		"2026-01-31T23:59:59.Z", "2026-01-31T23:59:59Zz", "2026-01-31T23:59:59+1:00", "2026-01-31T23:59:59+24:00",
+	static const char *const bad[] = {"", "now", "2026-01-31", "2026-01-31 23:59:59Z",
+		"2026-01-31T23:59:59", "2026-13-31T00:00:00Z", "2026-01-31T23:59:59.Z",
+		"2026-01-31T23:59:59Zz", "2026-01-31T23:59:59+1:00", "2026-01-31T23:59:59+24:00",
 		"2026-01-31T23:59:59+01:00 ", "12026-01-31T23:59:59Z", "1950-01-01T00:00:00Z"};
 	char text[RFC3339_TEXT];
 	int64_t ns;
@@ -459,7 +496,7 @@ static void reads_moments(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		if (rfc3339_parse(bad[i], &ns) != -EINVAL)
 			fail_msg("%s was taken", bad[i]);
-	assert_string_equal(rfc3339_format(text, 1769903999123999999), "2026-01-31T23:59:59.123Z");
+	assert_string_equal(rfc3339_format(text, 1769903999123999999), "2026-01-31T23:59:59.123999Z");
 }
 
 int main(void)
@@ -471,6 +508,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(keeps_whole_documents, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(lists_the_unknown_as_null, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(marks_what_a_dead_owner_left, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(opens_with_a_broken_document, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(begins_anew_on_rubbish, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(begins_anew_on_damage, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(leaves_a_newer_file_alone, set_up, tear_down),

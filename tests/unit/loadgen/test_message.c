@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Messages: layout, headers across fields, the check pattern, cutting a stream in any pieces, and what is found wrong. */
+/* Messages: layout, headers across fields, the check pattern, cutting a stream in any pieces, and what is
+ * found wrong. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -95,7 +96,8 @@ static void test_layout_covers_size_and_header_once(void **state)
 
 static void test_header_is_little_endian_wherever_it_lies(void **state)
 {
-	static const uint8_t expected[] = {8, 7, 6, 5, 4, 3, 2, 1, 0x18, 0x17, 0x16, 0x15, 0x14, 0x13, 0x12, 0x11};
+	static const uint8_t expected[] = {
+		8, 7, 6, 5, 4, 3, 2, 1, 0x18, 0x17, 0x16, 0x15, 0x14, 0x13, 0x12, 0x11};
 
 	for (size_t s = 0; s < ARRAY_SIZE(sizes); s++)
 		for (size_t f = 0; f < ARRAY_SIZE(fields); f++) {
@@ -129,7 +131,8 @@ static void test_slots_do_not_overlap(void **state)
 	outbox_done(&o);
 }
 
-/* What is left of a message after a partial send, with and without a limit, is what follows in the message. */
+/* What is left of a message after a partial send, with and without a limit, is what follows in the message.
+ */
 static void test_iov_continues_at_any_offset(void **state)
 {
 	struct message_layout l;
@@ -146,7 +149,8 @@ static void test_iov_continues_at_any_offset(void **state)
 
 			for (uint32_t i = 0; i < n; i++) {
 				assert_true(iov[i].iov_len > 0);
-				assert_int_equal(pattern_check(iov[i].iov_base, 42, at, iov[i].iov_len), iov[i].iov_len);
+				assert_int_equal(pattern_check(iov[i].iov_base, 42, at, iov[i].iov_len),
+					iov[i].iov_len);
 				at += iov[i].iov_len;
 			}
 			assert_int_equal(at - offset, MIN(max, 100 - offset));

@@ -86,7 +86,8 @@ static void test_ring_is_bounded(void **state)
 			uint32_t slots = ring_slots(size, lanes, UINT64_MAX);
 
 			assert_true(slots >= 2 && slots <= 16384);
-			/* Two buffers are the least with which anything can be in flight; else the total is held. */
+			/* Two buffers are the least with which anything can be in flight; else the total is
+			 * held. */
 			assert_true(slots == 2 || slots * size * lanes <= 256ULL << 20);
 			assert_true(slots <= 16 || slots * size <= 4ULL << 20);
 		}

@@ -117,7 +117,8 @@ static void test_impossible_completions_are_refused(void **state)
 	assert_int_equal(bytes, 77);
 	assert_int_equal(zctrack_complete(&t, 1, 1, &bytes), 1);
 	assert_int_equal(zctrack_complete(&t, 1, 1, &bytes), -EPROTO); /* twice */
-	assert_int_equal(zctrack_complete(&t, 0, 2, &bytes), -EPROTO); /* one of them twice: nothing is booked */
+	assert_int_equal(
+		zctrack_complete(&t, 0, 2, &bytes), -EPROTO); /* one of them twice: nothing is booked */
 	assert_int_equal(t.pending[0], 1);
 	assert_int_equal(t.pending[2], 1);
 	zctrack_done(&t);
