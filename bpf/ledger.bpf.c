@@ -221,12 +221,9 @@ static __always_inline void open_view(__u64 id, const struct sock *sk)
 /* A watch takes a socket up at the first call that its filter matches. Callers hold the socket's lock. */
 static __noinline struct sock_row *adopt(struct sock *sk)
 {
-	const struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
-	struct owner owner;
 	struct sock_row *row;
-	__u64 cookie;
 
-	if (!tp || !filter_matches(sk))
+	if (sk->sk_protocol != IPPROTO_TCP || !filter_matches(sk))
 		return NULL;
 	row = bpf_sk_storage_get(&socks, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!row) {
@@ -235,13 +232,9 @@ static __noinline struct sock_row *adopt(struct sock *sk)
 	}
 	row->id = (1ULL << 32) + __sync_fetch_and_add(&last_row, 1);
 	row->view = filter.by_socket ? row->id : bpf_get_current_pid_tgid() >> 32;
-	row->write_base = row->write_seq = tp->write_seq;
-	row->copied_base = tp->copied_seq;
+	row->write_base = row->write_seq = LOAD(struct tcp_sock, sk, write_seq);
+	row->copied_base = LOAD(struct tcp_sock, sk, copied_seq);
 	row->flags = ROW_SEQ | ROW_FIRST_SEND | ROW_FIRST_RECV;
-	owner = (struct owner){row->id, row->view};
-	cookie = bpf_get_socket_cookie(sk);
-	if (bpf_map_update_elem(&owners, &cookie, &owner, BPF_ANY))
-		count(COUNTER_UNSEEN, 1);
 	open_view(row->view, sk);
 	count(COUNTER_SOCKETS_ADOPTED, 1);
 	return row;
@@ -483,9 +476,24 @@ static __always_inline void zc_close(struct sock_row *row)
 	row->zc_bytes = 0;
 }
 
-/* A send's id is taken at the start of the call: a completion can come before the call ends. */
-static __always_inline void zc_begin(struct sock_row *row, __u32 id)
+/* A socket that a watch took up is known by its cookie from its first MSG_ZEROCOPY send on. */
+static __always_inline void own(struct sock *sk, struct sock_row *row)
 {
+	struct owner owner = {row->id, row->view};
+	__u64 cookie;
+
+	if (!filter.watching || row->flags & ROW_OWNED)
+		return;
+	cookie = bpf_get_socket_cookie(sk);
+	if (bpf_map_update_elem(&owners, &cookie, &owner, BPF_ANY))
+		count(COUNTER_UNSEEN, 1);
+	row->flags |= ROW_OWNED;
+}
+
+/* A send's id is taken at the start of the call: a completion can come before the call ends. */
+static __always_inline void zc_begin(const struct sock *sk, struct sock_row *row, __u32 id)
+{
+	own((void *)sk, row);
 	row->zc_id = id;
 	row->flags |= ROW_ZC_OPEN;
 	row->flags &= ~ROW_ZC_MOVED;
@@ -512,7 +520,7 @@ int BPF_PROG(tx_turn, const struct sock *sk, const struct msghdr *msg)
 		id = sk->sk_zckey.counter - 1;
 		if (!(row->flags & ROW_ZC_OPEN) || row->zc_id != id) {
 			zc_close(row);
-			zc_begin(row, id);
+			zc_begin(sk, row, id);
 		}
 	} else if (row->flags & ROW_ZC_OPEN) {
 		zc_close(row);
@@ -583,7 +591,7 @@ int BPF_PROG(zc_realloc, struct sock *sk)
 	__u64 uarg = 0;
 
 	if (row && !bpf_get_func_ret(ctx, &uarg) && uarg)
-		zc_begin(row, sk->sk_zckey.counter - 1);
+		zc_begin(sk, row, sk->sk_zckey.counter - 1);
 	return 0;
 }
 

@@ -44,6 +44,7 @@ enum row_flags {
 	ROW_ZC_MOVED = 1 << 2, /* and it has moved bytes */
 	ROW_FIRST_SEND = 1 << 3, /* no send call has ended since the socket came into the account */
 	ROW_FIRST_RECV = 1 << 4,
+	ROW_OWNED = 1 << 5, /* in the map owners */
 };
 
 /*

@@ -15,6 +15,7 @@ struct app_totals {
 		tcp_retransmitted; /* payload that TCP handed to IP, and of it the part sent again */
 	bool acked_known;          /* every connection gave its tcp_info */
 	uint64_t pack_copies, pack_bytes;
+	uint64_t outstanding; /* of a watch: pinned bytes whose completion has not come yet */
 };
 
 struct equation {
@@ -32,6 +33,8 @@ struct balance_input {
 	struct app_totals app;
 	const struct books *books;
 	struct site_status site[SITE_MAX];
+	bool watch;      /* the sockets are not ours: no application says what it sent */
+	bool open;       /* of a watch: sockets are open, so calls can be under way */
 	bool local_path; /* sender and receiver are on this host: what is pinned is copied on delivery */
 };
 

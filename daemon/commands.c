@@ -10,7 +10,9 @@
 #include "limit.h"
 #include "manager.h"
 #include "member.h"
+#include "observe.h"
 #include "rfc3339.h"
+#include "spec.h"
 #include "store.h"
 #include "utf8.h"
 
@@ -66,6 +68,8 @@ struct call {
 	void *userdata;
 	sd_event_source *timer;
 	uint64_t interval_usec;
+	uid_t uid; /* of the peer */
+	struct observer *observer;
 	char id[RUN_ID_BYTES];
 	char told_state[16];
 	int64_t told_ns;
@@ -80,6 +84,7 @@ struct call *call_abandon(struct call *c)
 	if (c->watching)
 		manager_unwatch(c->manager, &c->watch);
 	sd_event_source_disable_unref(c->timer);
+	observe_free(c->observer);
 	json_drop(c->request);
 	json_drop(c->details);
 	free(c);
@@ -717,6 +722,62 @@ static int cmd_trace(struct call *c, struct fault *reterr)
 	return r < 0 ? r : reply_with(c, "trace", trace);
 }
 
+/* ---- watches ---- */
+
+static const char *view_kind(size_t i)
+{
+	static const char *const names[] = {"process", "socket", NULL};
+
+	return names[i];
+}
+
+#define WATCH(f) .name = #f, MEMBER_FIELD(struct observe_spec, f)
+
+static const struct member watch_members[] = {
+	{WATCH(all), .type = MEMBER_BOOL},
+	{WATCH(pid), .type = MEMBER_UINT, .min = 1, .max = INT32_MAX},
+	{WATCH(port), .type = MEMBER_UINT, .min = 1, .max = UINT16_MAX},
+	{WATCH(cgroup), .type = MEMBER_STRING, .min = 1, .max = 255},
+	{WATCH(netns), .type = MEMBER_STRING, .min = 1, .max = 63},
+	{WATCH(by), .type = MEMBER_STRING, .min = 1, .max = 15, .known = view_kind},
+	{WATCH(ledger), .type = MEMBER_STRING, .min = 1, .max = 15, .known = spec_tier_name},
+	{WATCH(interval_ms), .type = MEMBER_UINT, .min = LIMIT_TRACE_INTERVAL_MS_MIN,
+		.max = LIMIT_TRACE_INTERVAL_MS_MAX},
+	{WATCH(duration_ms), .type = MEMBER_UINT, .min = LIMIT_DURATION_MS_MIN, .max = LIMIT_DURATION_MS_MAX},
+	{WATCH(top), .type = MEMBER_UINT, .min = 1, .max = LIMIT_WATCH_TOP},
+	{},
+};
+
+static void watch_reported(json_object *document, bool final, void *userdata)
+{
+	struct call *c = userdata;
+
+	if (final || c->more)
+		reply_later(c, wrap("watch", document), final);
+	else
+		json_drop(document);
+}
+
+/* Root may watch everybody, a member of the group the processes of its own uid. */
+static int cmd_watch(struct call *c, struct fault *reterr)
+{
+	struct observe_spec spec = {
+		.by = "process", .ledger = "auto", .interval_ms = TRACE_INTERVAL_MS, .top = 50};
+	int r;
+
+	r = members_parse(watch_members, c->parameters, &spec, reterr);
+	if (r < 0)
+		return r;
+	if (!c->more && !spec.duration_ms)
+		return fault_set(reterr, -EINVAL, "invalid_request", "duration_ms",
+			"a watch without \"more\" gives one document: say after which 'duration_ms'");
+	if (!c->more)
+		spec.interval_ms = spec.duration_ms;
+	spec.only_uid = c->uid != 0;
+	spec.uid = c->uid;
+	return observe_start(manager_event(c->manager), &spec, watch_reported, c, &c->observer, reterr);
+}
+
 /* ---- the table ---- */
 
 static const struct member no_members[] = {{}};
@@ -735,6 +796,7 @@ static const struct command commands[] = {
 	{INTERFACE ".CancelRun", run_members, cmd_cancel, ACCESS_RUN,
 		"end a run early, or take it out of the queue"},
 	{INTERFACE ".TraceStats", trace_members, cmd_trace, ACCESS_READ, "each copy site's figures, live"},
+	{INTERFACE ".Watch", watch_members, cmd_watch, ACCESS_RUN, "the ledger of sockets that are not ours"},
 };
 
 bool command_describe(size_t i, const char **ret_method, const char **ret_summary)
@@ -890,7 +952,7 @@ static int dispatch(struct call *c, unsigned int access, const char *text, size_
 	return r;
 }
 
-struct call *call_begin(struct manager *m, unsigned int access, const char *text, size_t len,
+struct call *call_begin(struct manager *m, unsigned int access, uid_t uid, const char *text, size_t len,
 	call_reply_fn reply_fn, void *userdata)
 {
 	_cleanup_(call_abandonp) struct call *c = calloc(1, sizeof(*c));
@@ -902,6 +964,7 @@ struct call *call_begin(struct manager *m, unsigned int access, const char *text
 		return NULL;
 	}
 	c->manager = m;
+	c->uid = uid;
 	c->reply = reply_fn;
 	c->userdata = userdata;
 	r = dispatch(c, access, text, len, &fault);

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "macro.h"
 
@@ -28,10 +29,11 @@ enum access {
 typedef void (*call_reply_fn)(json_object *message, bool final, void *userdata);
 
 /*
- * Handles one request, len bytes without a NUL. Replies come at once or later from the event loop. Returns
- * the call that still waits for replies, or NULL when the last reply was given (or none is due: oneway).
+ * Handles one request of a peer with that access and uid, len bytes without a NUL. Replies come at once or
+ * later from the event loop. Returns the call that still waits for replies, or NULL when the last reply was
+ * given (or none is due: oneway).
  */
-struct call *call_begin(struct manager *m, unsigned int access, const char *text, size_t len,
+struct call *call_begin(struct manager *m, unsigned int access, uid_t uid, const char *text, size_t len,
 	call_reply_fn reply, void *userdata);
 /* Forgets a call: nothing more is replied. What it started goes on. NULL is allowed. */
 struct call *call_abandon(struct call *c);

@@ -55,6 +55,8 @@ static const struct row {
 	FIXED("depth", LIMIT_DEPTH),
 	FIXED("values", LIMIT_VALUES),
 	FIXED("list", LIMIT_LIST),
+	FIXED("watches", LIMIT_WATCHES),
+	FIXED("watch_top", LIMIT_WATCH_TOP),
 	FIXED("trace_interval_ms_min", LIMIT_TRACE_INTERVAL_MS_MIN),
 	FIXED("trace_interval_ms_max", LIMIT_TRACE_INTERVAL_MS_MAX),
 };

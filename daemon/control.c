@@ -31,6 +31,7 @@ struct client {
 	struct control *control;
 	int fd;
 	unsigned int access;
+	uid_t uid; /* of the peer; nobody's if the kernel does not say */
 	sd_event_source *io, *kick;
 	struct call *call; /* the one that waits; later requests stay in the buffer, so that replies keep
 			      their order */
@@ -298,13 +299,12 @@ static void process(struct client *cl)
 
 	while (!cl->call && !cl->doomed && queued(cl) == 0 && (nul = memchr(at, 0, end - at))) {
 		cl->active = now_usec();
-		cl->call = call_begin(cl->control->manager, cl->access, at, nul - at, client_reply, cl);
+		cl->call =
+			call_begin(cl->control->manager, cl->access, cl->uid, at, nul - at, client_reply, cl);
 		at = nul + 1;
 	}
 	cl->in_used = end - at;
 	memmove(cl->in, at, cl->in_used);
-	if (is_ahead(cl))
-		arm_idle(cl->control, now_usec());
 	if (!cl->call && cl->in_used == sizeof(cl->in) && !memchr(cl->in, 0, cl->in_used))
 		too_long(cl);
 }
@@ -350,6 +350,8 @@ static void settle(struct client *cl)
 	}
 	if (cl->draining && queued(cl) == 0)
 		shutdown(cl->fd, SHUT_WR);
+	if (is_ahead(cl))
+		arm_idle(cl->control, now_usec());
 	update_events(cl);
 }
 
@@ -407,6 +409,8 @@ int control_add(struct control *c, int taken, unsigned int access)
 	_cleanup_close_ int fd = taken;
 	struct client *cl;
 	int r;
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
 
 	if (c->n >= c->limits.clients && !evict(c)) {
 		refuse(c, fd);
@@ -418,6 +422,7 @@ int control_add(struct control *c, int taken, unsigned int access)
 	cl->control = c;
 	cl->fd = TAKE_FD(fd);
 	cl->access = access;
+	cl->uid = getsockopt(cl->fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 ? (uid_t)-1 : peer.uid;
 	cl->active = now_usec();
 	cl->next = c->clients;
 	c->clients = cl;

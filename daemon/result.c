@@ -206,7 +206,9 @@ static struct cell pack_cell(const struct lg_shm *shm)
 
 static struct cell site_cell(const struct run_facts *f, enum copy_site s)
 {
-	return s == SITE_APP_PACK ? pack_cell(f->shm) : f->books->site[s];
+	if (s != SITE_APP_PACK)
+		return f->books->site[s];
+	return f->shm ? pack_cell(f->shm) : (struct cell){};
 }
 
 #define CALLERS_SHOWN 8 /* of a site, most bytes first */
@@ -405,6 +407,8 @@ static json_object *doubts_json(
 			"the kernel did not run the hooks of the path for every packet: see unseen"},
 		{c[COUNTER_GAP_TX] || c[COUNTER_GAP_RX],
 			"sequence numbers moved by more than the calls explain: see gap"},
+		{c[COUNTER_UNSEEN],
+			"a full map left sockets, views or callers out: see the counter unseen"},
 		{c[COUNTER_ZC_LOST], "the map of zero-copy sends was full: see the counter zc_lost"},
 		{c[COUNTER_SOCKETS_CLOSED] != f->sockets_registered,
 			"not every socket of the run had ended when the books were closed"},
@@ -457,10 +461,9 @@ static json_object *unseen_json(struct unseen u)
 	return o;
 }
 
-static json_object *ledger_json(const struct run_facts *f)
+json_object *result_ledger(const struct run_facts *f, const struct balance_input *in, uint64_t crossed)
 {
-	struct balance_input in = input_of(f);
-	struct unseen unseen = balance_unseen(&in);
+	struct unseen unseen = balance_unseen(in);
 	json_object *o = json_object_new_object(), *sites = json_object_new_array(),
 		    *balance = json_object_new_array();
 	json_object *gap = json_object_new_object(), *misses, *doubts;
@@ -469,15 +472,18 @@ static json_object *ledger_json(const struct run_facts *f)
 	uint64_t doubtful;
 	bool balanced;
 
-	n = balance_equations(&in, e);
+	n = balance_equations(in, e);
 	balanced = balance_holds(e, n);
-	json_add_str(o, "covers", "the whole life of the run's connections");
+	json_add_str(o, "covers",
+		in->watch
+			? "the sockets from when the watch took them up; per byte that they sent or received"
+			: "the whole life of the run's connections; per delivered byte");
 	json_add_str(o, "tier", f->tier);
 	for (enum copy_site s = 0; s < SITE_MAX; s++)
 		json_push(sites, site_json(f, s));
 	json_add(o, "sites", sites);
-	json_add(o, "copies_per_byte", copies_json(f, in.app.received, unseen.path));
-	json_add_u64(o, "delivered", in.app.received);
+	json_add(o, "copies_per_byte", copies_json(f, crossed, unseen.path));
+	json_add_u64(o, "delivered", crossed);
 	for (unsigned int i = 0; i < n; i++) {
 		served += e[i].served;
 		json_push(balance, equation_json(&e[i]));
@@ -612,7 +618,7 @@ static json_object *derived_json(const struct run_facts *f)
 	return o;
 }
 
-static json_object *instrument_json(const struct run_facts *f)
+json_object *result_instrument(const struct run_facts *f)
 {
 	json_object *o = json_object_new_object(), *a = json_object_new_array();
 	uint64_t runs = 0, ns = 0;
@@ -751,7 +757,9 @@ static void add_measured(json_object *o, const struct run_facts *f)
 {
 	json_add(o, "app", app_json(f));
 	if (f->books) {
-		json_add(o, "ledger", ledger_json(f));
+		struct balance_input in = input_of(f);
+
+		json_add(o, "ledger", result_ledger(f, &in, in.app.received));
 	} else {
 		json_add_null(o, "ledger");
 		json_add_str(o, "ledger_reason", f->no_ledger);
@@ -764,7 +772,7 @@ static void add_measured(json_object *o, const struct run_facts *f)
 		json_add_str(o, "perf_reason", f->no_perf);
 	}
 	json_add(o, "derived", derived_json(f));
-	json_add(o, "instrument", instrument_json(f));
+	json_add(o, "instrument", result_instrument(f));
 	json_add(o, "path", path_json(f));
 	json_add(o, "lanes", lanes_json(f->shm));
 }

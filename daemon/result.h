@@ -45,5 +45,10 @@ json_object *result_document(const struct run_facts *f);
 /* Type Trace of the interface. */
 json_object *result_trace(const struct run_facts *f, const char *state, uint64_t elapsed_ms);
 
+/* The ledger block: sites, copies per byte that crossed, balance, gap, misses, doubts. The caller owns it. */
+json_object *result_ledger(const struct run_facts *f, const struct balance_input *in, uint64_t crossed);
+/* What the hooks are and cost. The caller owns it. */
+json_object *result_instrument(const struct run_facts *f);
+
 /* Sums over lanes. window: between at_start and at_end (or now), else the whole life. */
 struct lg_counts result_counts(const struct lg_shm *shm, bool window);

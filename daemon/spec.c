@@ -22,6 +22,13 @@ static const char *known_path(size_t i)
 	return path_names[i];
 }
 
+const char *spec_tier_name(size_t i)
+{
+	static const char *const names[] = {"auto", "fentry", "tracepoint", NULL};
+
+	return names[i];
+}
+
 static const char *known_ledger(size_t i)
 {
 	static const char *const names[] = {"auto", "fentry", "tracepoint", "off", NULL};

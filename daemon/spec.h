@@ -41,3 +41,6 @@ json_object *spec_details(json_object *obj, const struct fault *fault);
 
 /* The whole spec, defaults included, as a new object that the caller owns. */
 json_object *spec_to_json(const struct spec *spec);
+
+/* The i-th name of a tier of hooks, NULL after the last. */
+const char *spec_tier_name(size_t i);

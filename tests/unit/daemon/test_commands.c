@@ -74,7 +74,7 @@ static int tear_down(void **state)
 
 static struct call *begin(struct bench *b, struct replies *r, const char *text)
 {
-	return call_begin(b->manager, ACCESS_READ | ACCESS_RUN, text, strlen(text), take, r);
+	return call_begin(b->manager, ACCESS_READ | ACCESS_RUN, 0, text, strlen(text), take, r);
 }
 
 /* A call that must be answered at once; the caller owns the message. */
@@ -82,7 +82,7 @@ static json_object *ask_as(struct bench *b, unsigned int access, const char *tex
 {
 	struct replies r = {0};
 
-	assert_null(call_begin(b->manager, access, text, strlen(text), take, &r));
+	assert_null(call_begin(b->manager, access, 0, text, strlen(text), take, &r));
 	assert_int_equal(r.n, 1);
 	assert_true(r.final);
 	return r.message[0];
@@ -696,7 +696,7 @@ static void survives_mutations(void **state)
 				k == 2 ? "{}[]\",:0eE-\\u"[(seed >> 4) % 13] : (char)(seed >> 24);
 		}
 		assert_null(call_begin(
-			((struct bench *)*state)->manager, ACCESS_READ, text, sizeof(base) - 1, take, &r));
+			((struct bench *)*state)->manager, ACCESS_READ, 0, text, sizeof(base) - 1, take, &r));
 		assert_int_equal(r.n, 1);
 		forget(&r);
 	}

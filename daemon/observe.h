@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/* A watch: an account on sockets that are not ours, and the document that it gives each interval. */
+#pragma once
+
+#include <json.h>
+#include <stdbool.h>
+#include <systemd/sd-event.h>
+
+#include "fault.h"
+#include "macro.h"
+
+#define WATCH_SCHEMA "copyledger/watch/1"
+
+struct observe_spec {
+	bool all;             /* everything that the client may see */
+	uint32_t pid, port;   /* 0: any */
+	char cgroup[256];     /* path below the cgroup2 mount, or absolute; "" : any */
+	char netns[64];       /* a name of /run/netns or an inode number; "" : any */
+	char by[16];          /* "process" or "socket": what a row is */
+	char ledger[16];      /* as in struct spec */
+	uint32_t interval_ms; /* between documents */
+	uint32_t duration_ms; /* 0: until freed */
+	uint32_t top;         /* rows in a document; the others are summed */
+	bool only_uid;        /* the client may watch only processes of uid */
+	uint32_t uid;
+};
+
+struct observer;
+
+/* document is the callee's. final: the duration is over; the observer may be freed inside it. */
+typedef void (*observe_report_fn)(json_object *document, bool final, void *userdata);
+
+/* Starts to watch at once. Sockets that exist are taken up at their next call. */
+int observe_start(sd_event *event, const struct observe_spec *spec, observe_report_fn report, void *userdata,
+	struct observer **ret, struct fault *reterr);
+/* Ends it: nothing stays in the kernel. NULL is allowed. */
+struct observer *observe_free(struct observer *o);
+DEFINE_CLEANUP(struct observer *, observe_free)
