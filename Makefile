@@ -40,8 +40,8 @@ SRC_cli := $(wildcard cli/*.c)
 obj = $(patsubst %.c,$(O)/%.o,$(1))
 MAINS := loadgen/main.c daemon/main.c cli/main.c
 
-LIBS_loadgen := -lmnl
-LIBS_daemon := -lbpf -lelf -lz -ljson-c -lsystemd -lsqlite3 -lmnl
+LIBS_loadgen := -lmnl -luring
+LIBS_daemon := -lbpf -lelf -lz -ljson-c -lsystemd -lsqlite3 -lmnl -luring
 LIBS_cli := -ljson-c
 
 PROGRAMS := $(O)/copyledgerd $(O)/copyledger $(O)/copyledger-loadgen

@@ -37,6 +37,7 @@ const volatile __u64 learn_cookie = 0; /* the socket that learn watches */
 const volatile bool has_rdonly_cast = false; /* 6.2: typed reads of any address, allowed under lockdown too */
 const volatile bool retransmit_has_err = false; /* tcp_retransmit_skb carries the result as third argument */
 
+const volatile bool uring_has_cqe = false; /* 6.16: io_uring_complete carries the completion itself */
 const volatile struct watch_filter filter = {};
 
 __u64 learnt;
@@ -84,6 +85,14 @@ struct {
 	__type(key, struct zc_key);
 	__type(value, __u64);
 } zc_sends SEC(".maps");
+
+/* Zero-copy sends of io_uring, by the address of their struct ubuf_info: one notification a request. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, __u64);
+	__type(value, struct uring_send);
+} uring_sends SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -454,6 +463,25 @@ static __always_inline void book_class(__u64 view, __u32 class, __u64 bytes)
 		book(view, SITE_TX_COPY, bytes);
 }
 
+/* io_uring gives its own notification along; it is taken down before any byte moves. */
+static __always_inline void uring_open(const struct sock_row *row, const void *ubuf)
+{
+	struct uring_send fresh = {.owner = {row->id, row->view}};
+	__u64 key = (__u64)ubuf;
+
+	if (!bpf_map_lookup_elem(&uring_sends, &key) &&
+		bpf_map_update_elem(&uring_sends, &key, &fresh, BPF_NOEXIST))
+		count(COUNTER_ZC_LOST, 1);
+}
+
+static __always_inline void uring_add(__u64 ubuf, __u64 bytes)
+{
+	struct uring_send *u = bpf_map_lookup_elem(&uring_sends, &ubuf);
+
+	if (u)
+		ADD(u->bytes, bytes);
+}
+
 /* Books what write_seq has moved since the last look, to the class of the turn that moved it. */
 static __always_inline void tx_settle(struct sock_row *row, __u32 seq)
 {
@@ -464,8 +492,11 @@ static __always_inline void tx_settle(struct sock_row *row, __u32 seq)
 		return;
 	book_class(row->view, row->class, moved);
 	row->flags |= ROW_ZC_MOVED;
-	if (row->class == CLASS_PIN)
-		row->zc_bytes += moved;
+	if (row->class != CLASS_PIN)
+		return;
+	row->zc_bytes += moved;
+	if (row->ubuf)
+		uring_add(row->ubuf, moved);
 }
 
 static __always_inline void zc_close(struct sock_row *row)
@@ -516,7 +547,10 @@ int BPF_PROG(tx_turn, const struct sock *sk, const struct msghdr *msg)
 		return 0;
 	tx_settle(row, write_seq_of(sk));
 	row->class = class_of(sk, msg);
-	if (!msg->msg_ubuf && asks_zerocopy(sk, msg)) {
+	row->ubuf = (__u64)msg->msg_ubuf;
+	if (row->ubuf && row->class == CLASS_PIN)
+		uring_open(row, (void *)row->ubuf);
+	if (!row->ubuf && asks_zerocopy(sk, msg)) {
 		id = sk->sk_zckey.counter - 1;
 		if (!(row->flags & ROW_ZC_OPEN) || row->zc_id != id) {
 			zc_close(row);
@@ -581,6 +615,9 @@ int BPF_PROG(tx_call, struct sock *sk, struct msghdr *msg)
 		return 0;
 	row->class = class_of(sk, msg);
 	row->pinned = 0;
+	row->ubuf = (__u64)msg->msg_ubuf;
+	if (row->ubuf && row->class == CLASS_PIN)
+		uring_open(row, (void *)row->ubuf);
 	return 0;
 }
 
@@ -626,6 +663,8 @@ int BPF_PROG(site_TX_COPY, struct sock *sk)
 			book_class(row->view, row->class == CLASS_SPLICE ? CLASS_SPLICE : CLASS_COPY,
 				bytes - row->pinned);
 	}
+	if (row->ubuf)
+		uring_add(row->ubuf, row->pinned);
 	if (row->flags & ROW_ZC_OPEN) {
 		row->zc_bytes = row->pinned;
 		zc_close(row);
@@ -650,6 +689,14 @@ int BPF_PROG(site_TX_SPLICE, struct sock *sk)
 
 /* ---- the pinned skb, later ---- */
 
+static __always_inline struct owner *uring_owner(const void *ubuf)
+{
+	__u64 key = (__u64)ubuf;
+	struct uring_send *u = bpf_map_lookup_elem(&uring_sends, &key);
+
+	return u ? &u->owner : NULL;
+}
+
 /* The sender whose pages an skb carries, if it is of the account. All is followed by address: skb->sk may be
  * gone. */
 static __always_inline struct owner *pinned_owner(const struct sk_buff *skb)
@@ -663,7 +710,7 @@ static __always_inline struct owner *pinned_owner(const struct sk_buff *skb)
 	notification = LOAD(struct skb_shared_info, info, destructor_arg);
 	notification -= bpf_core_field_offset(struct sk_buff, cb);
 	if ((__u64)LOAD(struct sk_buff, notification, destructor) != sock_ofree)
-		return NULL;
+		return uring_owner(notification + bpf_core_field_offset(struct sk_buff, cb));
 	cookie = LOAD(struct sock, LOAD(struct sk_buff, notification, sk), __sk_common.skc_cookie.counter);
 	return bpf_map_lookup_elem(&owners, &cookie);
 }
@@ -758,6 +805,37 @@ int BPF_PROG(zc_purged, struct sk_buff *skb)
 		zc_notification(skb);
 	else if (skb->data_len && pinned_owner(skb))
 		count(COUNTER_DROPPED_PINNED, skb->data_len);
+	return 0;
+}
+
+#define IORING_CQE_F_NOTIF (1U << 3)
+#define IORING_NOTIF_USAGE_ZC_COPIED (1U << 31)
+
+/* The notification of an io_uring send: its request is the struct io_kiocb that carries the ubuf_info. */
+SEC("?tp_btf/io_uring_complete")
+int BPF_PROG(uring_complete, void *ring, void *req)
+{
+	struct uring_send *u, last;
+	__u32 flags, res;
+	__u64 key;
+
+	if (uring_has_cqe) {
+		flags = LOAD(struct io_uring_cqe, ctx[2], flags);
+		res = LOAD(struct io_uring_cqe, ctx[2], res);
+	} else {
+		res = ctx[3];
+		flags = ctx[4];
+	}
+	if (!req || !(flags & IORING_CQE_F_NOTIF))
+		return 0;
+	key = (__u64)req + bpf_core_field_offset(struct io_kiocb, cmd) +
+	      bpf_core_field_offset(struct io_notif_data, uarg);
+	u = bpf_map_lookup_elem(&uring_sends, &key);
+	if (!u)
+		return 0;
+	last = *u;
+	bpf_map_delete_elem(&uring_sends, &key);
+	zc_account(last.owner.view, last.bytes, res & IORING_NOTIF_USAGE_ZC_COPIED);
 	return 0;
 }
 
@@ -944,6 +1022,15 @@ static __always_inline void audit(__u32 counter, __s32 rest)
 		count(counter, -rest);
 }
 
+/* A close with SO_LINGER 0 goes through tcp_disconnect(), which jumps write_seq ahead and clears the socket's
+ * own counts; one that was connected has got a segment. */
+static __always_inline bool was_disconnected(const struct sock *sk)
+{
+	const struct tcp_sock *tp = bpf_skc_to_tcp_sock((void *)sk);
+
+	return tp && !tp->segs_in;
+}
+
 SEC("?tp_btf/tcp_destroy_sock")
 int BPF_PROG(sock_end, struct sock *sk)
 {
@@ -960,6 +1047,10 @@ int BPF_PROG(sock_end, struct sock *sk)
 		ADD(v->closed, 1);
 	if (!(row->flags & ROW_SEQ))
 		return 0;
+	if (was_disconnected(sk)) { /* its calls had ended before, each settled: only the audit is lost */
+		zc_close(row);
+		return 0;
+	}
 	seq = write_seq_of(sk);
 	rest = seq - row->write_base - (__u32)row->accepted;
 	audit(COUNTER_GAP_TX, rest);

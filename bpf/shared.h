@@ -62,8 +62,9 @@ struct sock_row {
 	__u64 zc_bytes;		       /* pinned by send zc_id so far */
 	__u64 pinned;		       /* by the call going on (fentry tier) */
 	__u64 accepted, received;      /* sums of what the calls returned */
+	__u64 ubuf;		       /* io_uring's notification of the call going on, or 0 */
 };
-_Static_assert(sizeof(struct sock_row) == 72, "wire format");
+_Static_assert(sizeof(struct sock_row) == 80, "wire format");
 
 /* A MSG_ZEROCOPY send on its way: the value is one word, exchanged by sender and completion; see zc_sent(). */
 struct zc_key {
@@ -77,9 +78,13 @@ _Static_assert(sizeof(struct zc_key) == 16, "wire format");
 #define ZC_DONE (1ULL << 63)
 #define ZC_COPIED 1ULL
 
-/* By socket cookie. */
+/* By socket cookie; and by the address of an io_uring notification, which has bytes of its own. */
 struct owner {
 	__u64 row, view;
+};
+struct uring_send {
+	struct owner owner;
+	__u64 bytes; /* pinned so far */
 };
 
 /* Where a copy that nobody asked for came from. */

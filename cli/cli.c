@@ -20,6 +20,7 @@ static const struct code_status {
 	{"MissingMember", STATUS_USAGE},
 	{"WrongType", STATUS_USAGE},
 	{"NoSuchRun", STATUS_USAGE},
+	{"NoSuchSweep", STATUS_USAGE},
 	{"LimitExceeded", STATUS_USAGE},
 	{"InvalidParameter", STATUS_USAGE},
 	{"unreachable", STATUS_UNREACHABLE},
@@ -64,6 +65,11 @@ json_object *cli_id(const struct cli *cli, const char *fallback)
 	if (id)
 		json_object_object_add(o, "id", json_object_new_string(id));
 	return o;
+}
+
+bool cli_is_sweep(const char *id)
+{
+	return id && id[0] == 's' && id[1] >= '0' && id[1] <= '9';
 }
 
 int cli_print_json(struct cli *cli, json_object *o, bool pretty)

@@ -41,6 +41,12 @@ int cli_call(struct cli *cli, const char *method, json_object *parameters, json_
 /* {"id": operand or fallback}, owned by the caller; without both an empty object. */
 json_object *cli_id(const struct cli *cli, const char *fallback);
 
+/* Sweeps' ids, and no run's, begin with an s and a digit. */
+bool cli_is_sweep(const char *id);
+
+/* The reply of GetSweep as --json or as text; its exit status. */
+int cli_show_sweep(struct cli *cli, json_object *reply);
+
 /* The document on stdout, for --json. An exit status. */
 int cli_print_json(struct cli *cli, json_object *o, bool pretty);
 

@@ -15,7 +15,7 @@
 #define CLIENT_SOCKET "/run/copyledger/control.sock"
 #define CLIENT_INTERFACE "io.copyledger"
 #define CLIENT_REPLY_MAX (64U << 20) /* bytes: 1000 lanes' result is below 1 MiB */
-#define CLIENT_TIMEOUT_MS 60000      /* without any reply; a followed run replies twice a second */
+#define CLIENT_TIMEOUT_MS 90000 /* without any reply; a trace or a watch replies once a minute at least */
 
 struct client;
 

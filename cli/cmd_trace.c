@@ -4,6 +4,7 @@
 
 #include "cli.h"
 #include "commands.h"
+#include "live.h"
 #include "render.h"
 
 static const struct opt trace_options[] = {
@@ -14,52 +15,28 @@ static const struct opt trace_options[] = {
 
 struct tracer {
 	struct cli *cli;
-	json_object *previous; /* owned */
-	unsigned int lines;    /* of the table that stands on the terminal */
+	struct live live;
+	json_object *trace, *previous; /* previous: owned */
 };
 
-static unsigned int count_lines(const char *text)
+static void render(struct out *o, void *userdata)
 {
-	unsigned int n = 0;
+	struct tracer *t = userdata;
 
-	for (; *text; text++)
-		n += *text == '\n';
-	return n;
-}
-
-/* Draws over the table before, on a terminal; lines are clipped there, so that one is one. */
-static int draw(struct tracer *t, json_object *trace)
-{
-	_cleanup_free_ char *text = NULL;
-	struct out o = t->cli->out;
-	size_t size;
-
-	o.f = open_memstream(&text, &size);
-	if (!o.f)
-		return -ENOMEM;
-	o.clip = o.width > 0;
-	render_trace(&o, trace, t->previous);
-	fclose(o.f);
-	if (t->lines && o.width)
-		fprintf(t->cli->out.f, "\x1b[%uA\x1b[J", t->lines);
-	else if (t->lines)
-		fputc('\n', t->cli->out.f);
-	fputs(text, t->cli->out.f);
-	t->lines = count_lines(text);
-	return fflush(t->cli->out.f) == 0 ? 0 : -errno;
+	render_trace(o, t->trace, t->previous);
 }
 
 static int on_trace(json_object *reply, void *userdata)
 {
 	struct tracer *t = userdata;
-	json_object *trace = doc_at(reply, "trace");
 	int r;
 
-	if (!trace)
+	t->trace = doc_at(reply, "trace");
+	if (!t->trace)
 		return 0;
-	r = t->cli->json ? doc_print(t->cli->out.f, trace, false) : draw(t, trace);
+	r = t->cli->json ? doc_print(t->cli->out.f, t->trace, false) : live_draw(&t->live, render, t, false);
 	json_object_put(t->previous);
-	t->previous = json_object_get(trace);
+	t->previous = json_object_get(t->trace);
 	return r;
 }
 
@@ -68,7 +45,7 @@ static int cmd_trace(struct cli *cli)
 	_cleanup_json_ json_object *parameters = cli_id(cli, NULL), *interval = NULL;
 	_cleanup_(client_freep) struct client *c = NULL;
 	_cleanup_close_ int signals = -1;
-	struct tracer t = {.cli = cli};
+	struct tracer t = {.cli = cli, .live = {.out = &cli->out}};
 	struct fault fault = {};
 	int r;
 

@@ -6,10 +6,12 @@
 
 const struct command *const commands[] = {
 	&command_run,
+	&command_sweep,
 	&command_probe,
 	&command_list,
 	&command_show,
 	&command_trace,
+	&command_watch,
 	&command_cancel,
 	&command_info,
 	&command_help,

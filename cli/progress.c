@@ -52,6 +52,41 @@ void progress_show(struct progress *p, json_object *progress)
 	o->clip = clip;
 }
 
+static void put_sweep(struct out *o, json_object *progress)
+{
+	double done = 0, expected = 0, remaining = 0, ahead = 0;
+
+	if (doc_number(progress, "position", &ahead) && ahead > 0) {
+		out_text(o, STYLE_NONE, "%.0f sweep%s ahead", ahead, ahead == 1 ? "" : "s");
+		return;
+	}
+	doc_number(progress, "runs_done", &done);
+	doc_number(progress, "runs_expected", &expected);
+	doc_number(progress, "remaining_ms", &remaining);
+	put_bar(o, expected > 0 ? done / expected : 0);
+	out_text(o, STYLE_NONE, " run %.0f of at most %.0f, %s left", done + 1, expected,
+		figure_duration(remaining * 1e6).s);
+}
+
+void progress_show_sweep(struct progress *p, json_object *progress)
+{
+	json_object *running = doc_at(progress, "running");
+	int64_t size = 0, threads = 0;
+	struct out *o = p->out;
+	bool clip = o->clip;
+
+	if (!o->width)
+		return;
+	o->clip = true;
+	begin_line(p);
+	put_sweep(o, progress);
+	if (doc_integer(running, "size", &size) && doc_integer(running, "threads", &threads))
+		out_text(o, STYLE_DIM, "  %s %s x %s", doc_text(running, "mode"), figure_size(size).s,
+			figure_count(threads).s);
+	fflush(o->f);
+	o->clip = clip;
+}
+
 void progress_clear(struct progress *p)
 {
 	if (!p->shown)

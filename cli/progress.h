@@ -11,5 +11,6 @@ struct progress {
 };
 
 struct progress progress_new(struct out *out);
-void progress_show(struct progress *p, json_object *progress); /* type Progress of the interface */
+void progress_show(struct progress *p, json_object *progress);       /* type Progress of the interface */
+void progress_show_sweep(struct progress *p, json_object *progress); /* type SweepProgress */
 void progress_clear(struct progress *p);

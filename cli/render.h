@@ -13,8 +13,18 @@ void render_list(struct out *o, json_object *reply);
 void render_probe(struct out *o, json_object *reply, bool hooks);
 void render_info(struct out *o, json_object *reply);
 
+/* The reply of GetSweep, of ListSweeps, and one line for a cell, the ended-th of so many. */
+void render_sweep(struct out *o, json_object *reply);
+void render_sweeps(struct out *o, json_object *reply);
+void render_sweep_cell(struct out *o, json_object *cell, int64_t ended, int64_t cells);
+
 /* previous: the trace before, for rates; NULL: averages since the first byte. */
 void render_trace(struct out *o, json_object *trace, json_object *previous);
+
+/* A watch's document: its header, its views, and, when it is the last one, the balance. previous: the one
+ * before, for the rates; NULL: averages since it began. */
+void render_watch(struct out *o, json_object *watch, json_object *previous, bool last);
+int watch_status(json_object *watch); /* enum exit_status */
 
 /* Parts of a result. */
 void render_ledger(struct out *o, json_object *result);

@@ -14,6 +14,10 @@ static const struct mode_sites {
 	{"two-copy", {"app_pack", "tx_copy", "rx_copy"}},
 	{"one-copy", {"tx_copy", "rx_copy"}},
 	{"zero-copy", {"tx_copy", "tx_pin", "tx_deferred_copy", "rx_copy"}},
+	{"sendfile", {"tx_copy", "tx_splice", "rx_copy"}},
+	{"splice", {"tx_copy", "tx_splice", "rx_copy"}},
+	{"uring-send", {"tx_copy", "rx_copy"}},
+	{"uring-send-zc", {"tx_copy", "tx_pin", "tx_deferred_copy", "rx_copy"}},
 };
 
 static bool zero_matters(const char *mode, const char *site)

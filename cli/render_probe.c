@@ -29,9 +29,9 @@ static void render_sites(struct out *o, json_object *sites)
 	table_print(t, o, 0);
 }
 
-static void render_modes(struct out *o, json_object *modes)
+static void render_modes(struct out *o, json_object *modes, const char *title)
 {
-	static const struct column columns[] = {{"mode", false}, {"", false}, {"", false}};
+	const struct column columns[] = {{title, false}, {"", false}, {"", false}};
 	_cleanup_(table_freep) struct table *t = table_new(columns, ARRAY_SIZE(columns));
 
 	for (size_t i = 0; i < doc_length(modes); i++) {
@@ -101,7 +101,9 @@ void render_probe(struct out *o, json_object *reply, bool hooks)
 
 	render_sites(o, doc_at(reply, "sites"));
 	out_newline(o);
-	render_modes(o, doc_at(reply, "modes"));
+	render_modes(o, doc_at(reply, "modes"), "mode");
+	out_newline(o);
+	render_modes(o, doc_at(reply, "receivers"), "receive");
 	out_newline(o);
 	render_available(o, doc_at(reply, "events"), "perf events", "name", "not counted");
 	out_newline(o);

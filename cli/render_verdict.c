@@ -100,11 +100,21 @@ static const struct verdict {
 	{"none", put_none},
 };
 
+static bool asks_zero_copy(const char *mode)
+{
+	static const char *const modes[] = {"zero-copy", "uring-send-zc"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(modes); i++)
+		if (str_eq(mode, modes[i]))
+			return true;
+	return false;
+}
+
 static void put_outcome(FILE *f, json_object *result)
 {
 	const char *verdict = doc_text(result, "zerocopy.verdict");
 
-	if (str_eq(doc_text(result, "spec.mode"), "zero-copy"))
+	if (asks_zero_copy(doc_text(result, "spec.mode")))
 		for (size_t i = 0; i < ARRAY_SIZE(verdicts); i++)
 			if (str_eq(verdict, verdicts[i].name)) {
 				verdicts[i].put(f, result);

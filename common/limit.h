@@ -26,3 +26,8 @@
 #define LIMIT_WATCH_TOP 1000U		/* rows of a watch's document */
 #define LIMIT_TRACE_INTERVAL_MS_MIN 50U
 #define LIMIT_TRACE_INTERVAL_MS_MAX 60000U
+#define LIMIT_SWEEP_LIST 32U		/* values of one list of a sweep */
+#define LIMIT_SWEEP_CELLS 1024U
+#define LIMIT_SWEEP_REPEAT 100U		/* runs a cell */
+#define LIMIT_SWEEP_RUNS 10240U		/* cells x repeats */
+#define LIMIT_SWEEP_QUEUE 8U		/* sweeps under way, one of them running */

@@ -14,6 +14,7 @@
 #include "rfc3339.h"
 #include "spec.h"
 #include "store.h"
+#include "sweeper.h"
 #include "utf8.h"
 
 #define INTERFACE "io.copyledger"
@@ -73,6 +74,7 @@ struct call {
 	char id[RUN_ID_BYTES];
 	char told_state[16];
 	int64_t told_ns;
+	uint32_t told_cells; /* of a sweep, that ended */
 };
 
 /* ---- replies ---- */
@@ -168,6 +170,7 @@ static const struct error_row {
 	{"missing_member", INTERFACE ".MissingMember", PART_NAME | PART_MESSAGE},
 	{"wrong_type", INTERFACE ".WrongType", PART_NAME | PART_MESSAGE},
 	{"no_such_run", INTERFACE ".NoSuchRun", PART_MESSAGE},
+	{"no_such_sweep", INTERFACE ".NoSuchSweep", PART_MESSAGE},
 	{"not_running", INTERFACE ".NotRunning", PART_MESSAGE},
 	{"queue_full", INTERFACE ".QueueFull", PART_MESSAGE},
 	{"limit_exceeded", INTERFACE ".LimitExceeded", PART_MESSAGE},
@@ -778,6 +781,224 @@ static int cmd_watch(struct call *c, struct fault *reterr)
 	return observe_start(manager_event(c->manager), &spec, watch_reported, c, &c->observer, reterr);
 }
 
+/* ---- sweeps ---- */
+
+_Static_assert(RUN_ID_BYTES == SWEEP_ID_BYTES, "a call has room for the id of either");
+
+struct sweep_parameters {
+	json_object *spec;
+	char resume[65];
+};
+
+static const struct member start_sweep_members[] = {
+	{"spec", MEMBER_OBJECT, MEMBER_FIELD(struct sweep_parameters, spec)},
+	{"resume", MEMBER_STRING, MEMBER_FIELD(struct sweep_parameters, resume), .min = 1, .max = 64},
+	{},
+};
+
+static int find_sweep(struct call *c, const char *ident, struct fault *reterr)
+{
+	int r = sweeper_find(manager_sweeper(c->manager), ident, c->id, reterr);
+
+	if (r < 0)
+		detail_str(c, "id", ident);
+	return r;
+}
+
+static int parse_sweep(struct call *c, struct fault *reterr)
+{
+	struct run_parameters p = {0};
+	int r = members_parse(run_members, c->parameters, &p, reterr);
+
+	return r < 0 ? r : find_sweep(c, p.id, reterr);
+}
+
+/* The limits that an administrator lowered, of every cell. */
+static int check_plan(struct call *c, const struct sweep_plan *plan, struct fault *reterr)
+{
+	struct spec spec;
+	int r = 0;
+
+	for (uint32_t i = 0; r == 0 && i < sweep_plan_cells(plan); i++) {
+		sweep_plan_spec(plan, i, &spec);
+		r = check_limits(c, &spec, reterr);
+	}
+	return r;
+}
+
+static int start_new_sweep(struct call *c, json_object *spec, uint32_t *ret_position, struct fault *reterr)
+{
+	_cleanup_free_ struct sweep_plan *plan = malloc(sizeof(*plan));
+	json_object *details = NULL;
+	int r;
+
+	if (!plan)
+		return -ENOMEM;
+	r = sweep_plan_parse(spec, plan, reterr, &details);
+	if (details)
+		c->details = details;
+	if (r == 0)
+		r = check_plan(c, plan, reterr);
+	if (r == 0)
+		r = sweeper_start(manager_sweeper(c->manager), plan, c->id, ret_position, reterr);
+	return r;
+}
+
+static int resume_sweep(struct call *c, const char *ident, uint32_t *ret_position, struct fault *reterr)
+{
+	int r = find_sweep(c, ident, reterr);
+
+	return r < 0 ? r : sweeper_resume(manager_sweeper(c->manager), c->id, ret_position, reterr);
+}
+
+static int sweep_summary(struct call *c, json_object **ret, struct fault *reterr)
+{
+	_cleanup_json_ json_object *doc = NULL;
+	int r = sweeper_document(manager_sweeper(c->manager), c->id, false, &doc, reterr);
+
+	if (r < 0)
+		return r;
+	*ret = json_object_get(json_at(doc, "sweep"));
+	return 0;
+}
+
+static int cmd_start_sweep(struct call *c, struct fault *reterr)
+{
+	_cleanup_json_ json_object *obj = json_object_new_object(), *summary = NULL;
+	struct sweep_parameters p = {0};
+	uint32_t position = 0;
+	int r;
+
+	r = members_parse(start_sweep_members, c->parameters, &p, reterr);
+	if (r < 0)
+		return r;
+	if (p.spec && *p.resume)
+		return fault_set(reterr, -EINVAL, "invalid_request", "spec",
+			"a sweep that is resumed has its spec already: give 'spec' or 'resume', not both");
+	r = *p.resume ? resume_sweep(c, p.resume, &position, reterr)
+		      : start_new_sweep(c, p.spec, &position, reterr);
+	if (r < 0 && str_eq(reterr->code, "queue_full"))
+		detail_u64(c, "limit", LIMIT_SWEEP_QUEUE);
+	if (r == 0)
+		r = sweep_summary(c, &summary, reterr);
+	if (r < 0)
+		return r;
+	if (!obj || json_add(obj, "sweep", TAKE_PTR(summary)) < 0 || json_add_str(obj, "id", c->id) < 0 ||
+		json_add_u64(obj, "position", position) < 0)
+		return -ENOMEM;
+	return reply(c, TAKE_PTR(obj));
+}
+
+/* Cells that ended since the last time, as far as the sweep's end is not told yet. */
+static void tell_cells(struct call *c)
+{
+	json_object *row;
+
+	while (c->more && (row = sweeper_ended_cell(manager_sweeper(c->manager), c->id, c->told_cells))) {
+		c->told_cells++;
+		send_message(c, NULL, wrap("cell", row), false);
+	}
+}
+
+static json_object *due_sweep_progress(struct call *c)
+{
+	int64_t now = loop_now_ns(c);
+
+	if (!c->more || (c->told_ns && now - c->told_ns < PROGRESS_NS))
+		return NULL;
+	c->told_ns = now;
+	return sweeper_progress(manager_sweeper(c->manager), c->id);
+}
+
+static void sweep_changed(struct watch *w)
+{
+	struct call *c = (struct call *)w;
+	json_object *summary = NULL, *progress;
+	struct fault fault;
+
+	tell_cells(c);
+	if (c->answered) { /* there was no memory for a reply */
+		call_abandon(c);
+		return;
+	}
+	if (!sweeper_under_way(manager_sweeper(c->manager), c->id)) {
+		if (sweep_summary(c, &summary, &fault) < 0)
+			fail_later(c, &fault);
+		else
+			reply_later(c, wrap("summary", summary), true);
+		return;
+	}
+	progress = due_sweep_progress(c);
+	if (progress)
+		reply_later(c, wrap("progress", progress), false);
+}
+
+static int cmd_follow_sweep(struct call *c, struct fault *reterr)
+{
+	json_object *summary = NULL, *progress;
+	int r;
+
+	r = parse_sweep(c, reterr);
+	if (r < 0)
+		return r;
+	if (!sweeper_under_way(manager_sweeper(c->manager), c->id)) {
+		r = sweep_summary(c, &summary, reterr);
+		return r < 0 ? r : reply_with(c, "summary", summary);
+	}
+	tell_cells(c);
+	if (c->answered)
+		return 0;
+	start_watching(c, sweep_changed);
+	progress = due_sweep_progress(c);
+	if (progress)
+		send_message(c, NULL, wrap("progress", progress), false);
+	return 0;
+}
+
+static int cmd_get_sweep(struct call *c, struct fault *reterr)
+{
+	json_object *doc = NULL;
+	int r;
+
+	r = parse_sweep(c, reterr);
+	if (r == 0)
+		r = sweeper_document(manager_sweeper(c->manager), c->id, true, &doc, reterr);
+	return r < 0 ? r : reply(c, doc);
+}
+
+static const struct member list_sweeps_members[] = {
+	{LIST(limit), .type = MEMBER_UINT, .min = 1, .max = LIMIT_LIST},
+	{},
+};
+
+static int cmd_list_sweeps(struct call *c, struct fault *reterr)
+{
+	struct list_parameters p = {.limit = 100};
+	json_object *sweeps = NULL;
+	int r;
+
+	r = members_parse(list_sweeps_members, c->parameters, &p, reterr);
+	if (r == 0)
+		r = sweeper_list(manager_sweeper(c->manager), p.limit, &sweeps, reterr);
+	return r < 0 ? r : reply_with(c, "sweeps", sweeps);
+}
+
+static int cmd_cancel_sweep(struct call *c, struct fault *reterr)
+{
+	json_object *summary = NULL;
+	int r;
+
+	r = parse_sweep(c, reterr);
+	if (r < 0)
+		return r;
+	r = sweeper_cancel(manager_sweeper(c->manager), c->id, reterr);
+	if (r < 0)
+		detail_str(c, "id", c->id);
+	if (r == 0)
+		r = sweep_summary(c, &summary, reterr);
+	return r < 0 ? r : reply_with(c, "sweep", summary);
+}
+
 /* ---- the table ---- */
 
 static const struct member no_members[] = {{}};
@@ -796,6 +1017,13 @@ static const struct command commands[] = {
 	{INTERFACE ".CancelRun", run_members, cmd_cancel, ACCESS_RUN,
 		"end a run early, or take it out of the queue"},
 	{INTERFACE ".TraceStats", trace_members, cmd_trace, ACCESS_READ, "each copy site's figures, live"},
+	{INTERFACE ".StartSweep", start_sweep_members, cmd_start_sweep, ACCESS_RUN,
+		"measure a grid of runs, or go on with one"},
+	{INTERFACE ".FollowSweep", run_members, cmd_follow_sweep, ACCESS_READ,
+		"a sweep's progress and cells, then its summary"},
+	{INTERFACE ".GetSweep", run_members, cmd_get_sweep, ACCESS_READ, "a sweep's cells with their runs"},
+	{INTERFACE ".ListSweeps", list_sweeps_members, cmd_list_sweeps, ACCESS_READ, "sweeps, newest first"},
+	{INTERFACE ".CancelSweep", run_members, cmd_cancel_sweep, ACCESS_RUN, "end a sweep early"},
 	{INTERFACE ".Watch", watch_members, cmd_watch, ACCESS_RUN, "the ledger of sockets that are not ours"},
 };
 

@@ -36,6 +36,7 @@ enum group {
 	GROUP_DEFERRED,
 	GROUP_SKB_COPY,
 	GROUP_COMPLETE,
+	GROUP_URING,
 	GROUP_RETRANSMIT,
 	GROUP_LIFE,
 	GROUP_MAX
@@ -79,6 +80,7 @@ static const struct hook {
 	   "deferred". */
 	{"site_ZC_COMPLETE", GROUP_COMPLETE, BOTH, NEEDED, {"completed", "deferred"}},
 	{"zc_purged", GROUP_COMPLETE, BOTH, NEEDED, {"completed", "deferred"}},
+	{"uring_complete", GROUP_URING, BOTH, NEEDED, {"completed", "deferred"}},
 	{"retransmit", GROUP_RETRANSMIT, BOTH, NEEDED, {"deferred"}},
 	{"sock_base", GROUP_LIFE, BOTH, NEEDED, {}},
 	{"sock_end", GROUP_LIFE, BOTH, NEEDED, {"sent"}},
@@ -135,7 +137,7 @@ struct hook_state {
 static struct kernel_answer {
 	bool known;
 	struct hook_state hook[HOOKS];
-	bool has_rdonly_cast, retransmit_has_err, can_symbolise;
+	bool has_rdonly_cast, retransmit_has_err, uring_has_cqe, can_symbolise;
 	uint64_t sock_ofree;
 	int learn_error;
 } kernel;
@@ -148,6 +150,7 @@ struct ledger {
 	int cpus;
 	bool attached[HOOKS];
 	bool can_symbolise;
+	bool maps; /* the receivers use TCP_ZEROCOPY_RECEIVE */
 };
 
 /* ---- what this kernel takes ---- */
@@ -184,6 +187,7 @@ static void set_knobs(struct ledger_bpf *bpf)
 {
 	bpf->rodata->has_rdonly_cast = kernel.has_rdonly_cast;
 	bpf->rodata->retransmit_has_err = kernel.retransmit_has_err;
+	bpf->rodata->uring_has_cqe = kernel.uring_has_cqe;
 	bpf->rodata->sock_ofree = kernel.sock_ofree;
 }
 
@@ -344,6 +348,7 @@ static int ask_btf(void)
 		if (!target_exists(btf, bpf_program__section_name(program_of(bpf, hooks[i].program))))
 			kernel.hook[i] = (struct hook_state){-ENOENT, "find"};
 	kernel.has_rdonly_cast = btf__find_by_name_kind(btf, "bpf_rdonly_cast", BTF_KIND_FUNC) > 0;
+	kernel.uring_has_cqe = trace_arguments(btf, "btf_trace_io_uring_complete") == 3;
 	kernel.retransmit_has_err = trace_arguments(btf, "btf_trace_tcp_retransmit_skb") >= 3;
 	return 0;
 }
@@ -499,6 +504,7 @@ static int load_chosen(struct ledger *l, const struct ledger_config *config)
 	set_knobs(l->bpf);
 	bpf_map__set_max_entries(l->bpf->maps.owners, MAX(config->sockets, 1U));
 	bpf_map__set_max_entries(l->bpf->maps.zc_sends, MAX(config->zc_sends, 1U));
+	bpf_map__set_max_entries(l->bpf->maps.uring_sends, MAX(config->zc_sends, 1U));
 	if (config->filter) {
 		l->bpf->rodata->filter = *config->filter;
 		bpf_map__set_max_entries(l->bpf->maps.views, VIEWS_MAX);
@@ -554,6 +560,7 @@ int ledger_open(const struct ledger_config *config, struct ledger **ret, struct 
 		return fault_set(reterr, l->cpus, "no_bpf", "", "the number of CPUs cannot be read: %s",
 			strerror(-l->cpus));
 	choose(l, config->tier);
+	l->maps = config->maps;
 	r = load_chosen(l, config);
 	if (r >= 0)
 		r = attach_life(l);
@@ -627,6 +634,19 @@ static int read_site(const struct ledger *l, struct cell *percpu, uint32_t site,
 	return 0;
 }
 
+/*
+ * Where the receiver maps pages and no hook shows it, what copied_seq moved outside of the receive calls is
+ * what was mapped. The application's own count is on the other side of the equation.
+ */
+static void map_remainder(struct books *b)
+{
+	uint64_t rest = b->counter[COUNTER_GAP_RX];
+
+	b->site[SITE_RX_MAP].bytes += rest;
+	b->counter[COUNTER_RECEIVED] += rest;
+	b->counter[COUNTER_GAP_RX] = 0;
+}
+
 int ledger_read(struct ledger *l, struct books *ret)
 {
 	_cleanup_free_ struct cell *cells = calloc(l->cpus, sizeof(*cells));
@@ -637,16 +657,19 @@ int ledger_read(struct ledger *l, struct books *ret)
 
 	if (!cells || !tallies)
 		return -ENOMEM;
-	for (uint32_t s = 0; s < SITE_MAX; s++) {
-		r = read_site(l, cells, s, &b.site[s]);
-		if (r < 0)
-			return r;
-	}
+	/* The counters first: what a call returned by now stands at its sites when these are read. */
 	if (bpf_map_lookup_elem(bpf_map__fd(l->bpf->maps.tallies), &zero, tallies) < 0)
 		return -errno;
 	for (int cpu = 0; cpu < l->cpus; cpu++)
 		for (size_t i = 0; i < COUNTER_MAX; i++)
 			b.counter[i] += tallies[cpu].v[i];
+	for (uint32_t s = 0; s < SITE_MAX; s++) {
+		r = read_site(l, cells, s, &b.site[s]);
+		if (r < 0)
+			return r;
+	}
+	if (l->maps && l->tier[GROUP_RECV] == TIER_TRACEPOINT)
+		map_remainder(&b);
 	*ret = b;
 	return 0;
 }
@@ -746,8 +769,10 @@ int ledger_outstanding(struct ledger *l, uint64_t *ret_bytes, uint64_t *ret_send
 	int fd = bpf_map__fd(l->bpf->maps.zc_sends);
 	struct zc_key key, *previous = NULL;
 	uint64_t word, bytes = 0, sends = 0;
+	uint32_t left = bpf_map__max_entries(l->bpf->maps.zc_sends);
 
-	for (; bpf_map_get_next_key(fd, previous, &key) >= 0; previous = &key) {
+	/* A key that is deleted meanwhile sends the walk back to the start. */
+	for (; left-- && bpf_map_get_next_key(fd, previous, &key) >= 0; previous = &key) {
 		if (bpf_map_lookup_elem(fd, &key, &word) < 0 || !(word & ZC_SENT))
 			continue;
 		bytes += word & ~ZC_SENT;

@@ -41,6 +41,7 @@ struct ledger_config {
 	const char *tier;                  /* "auto", "fentry" or "tracepoint" */
 	uint32_t sockets;                  /* that will be registered */
 	uint32_t zc_sends;                 /* MSG_ZEROCOPY sends that may be on their way at once */
+	bool maps;                         /* the receivers use TCP_ZEROCOPY_RECEIVE */
 	const struct watch_filter *filter; /* NULL: registered sockets only */
 };
 
@@ -80,7 +81,7 @@ struct call_path {
 	uint64_t hits, bytes;
 	char kind[9];                /* "loopback", the device's rtnl kind ("veth"), or "" */
 	char stack[STACK_DEPTH][64]; /* symbols, innermost first, "" after the last */
-	uint32_t lacks; /* enum lacks */
+	uint32_t lacks;              /* enum lacks */
 	bool stack_known;
 };
 /* The call paths, most bytes first; *ret is the caller's to free. Returns their number or a negative errno.

@@ -13,6 +13,7 @@
 #include "mode.h"
 #include "rfc3339.h"
 #include "store.h"
+#include "sweeper.h"
 
 #define RESULT_SCHEMA "copyledger/result/1"
 #define MEMORY_RUNS 16 /* results kept without a state directory */
@@ -25,9 +26,11 @@ struct job {
 	struct job *next;
 	char id[RUN_ID_BYTES];
 	struct spec spec;
-	struct run *run;       /* NULL while it waits */
-	json_object *document; /* what is known before it ran */
-	int64_t queued_ns;     /* CLOCK_MONOTONIC */
+	struct run *run;            /* NULL while it waits */
+	json_object *document;      /* what is known before it ran */
+	int64_t queued_ns;          /* CLOCK_MONOTONIC */
+	char sweep[SWEEP_ID_BYTES]; /* that it belongs to; "" : none */
+	uint32_t cell;
 };
 
 struct manager {
@@ -37,6 +40,7 @@ struct manager {
 	struct limits limits;
 	struct store *disk, *memory; /* disk: NULL if it cannot be used; memory takes what disk does not */
 	struct job *jobs;            /* the first one runs, the others wait */
+	struct sweeper *sweeper;
 	struct watch *watches;
 	sd_event_source *turn;   /* ends a run outside its own callback, and starts the next one */
 	sd_event_source *giveup; /* the last moment of a stop */
@@ -110,7 +114,7 @@ void manager_unwatch(struct manager *m, struct watch *w)
 		}
 }
 
-static void tell(struct manager *m)
+void manager_tell(struct manager *m)
 {
 	struct watch *next;
 
@@ -201,16 +205,31 @@ static void keep(struct manager *m, json_object *doc, bool ended)
 
 /* ---- the course of a run ---- */
 
+/* Where a run belongs; without memory the document lacks it, the sweep knows its run all the same. */
+static void add_sweep(json_object *doc, const struct job *job)
+{
+	json_object *place = *job->sweep ? json_object_new_object() : NULL;
+
+	if (!place)
+		return;
+	json_add_str(place, "id", job->sweep);
+	json_add_u64(place, "cell", job->cell);
+	json_add(doc, "sweep", place);
+}
+
 static void end_job(struct manager *m, struct job *job, json_object *doc)
 {
 	json_object_get(doc);
+	add_sweep(doc, job);
 	keep(m, doc, true);
 	unlink_job(m, job);
 	log_info("run %s: %s", job->id, json_object_get_string(json_at(doc, "state")));
 	job_free(job, m->ops);
+	sweeper_run_ended(m->sweeper, doc);
 	m->ended = doc;
-	tell(m);
+	manager_tell(m);
 	m->ended = json_drop(doc);
+	sweeper_settle(m->sweeper);
 }
 
 static void take_turn(struct manager *m)
@@ -225,7 +244,7 @@ static void run_changed(struct run *run, void *userdata)
 	if (m->ops->finished(run))
 		take_turn(m);
 	else
-		tell(m);
+		manager_tell(m);
 }
 
 static int start_job(struct manager *m, struct job *job, struct fault *reterr)
@@ -267,11 +286,15 @@ static int on_turn(sd_event_source *source, void *userdata)
 		end_run(m, job);
 	for (job = m->jobs; job && !job->run; job = m->jobs) {
 		if (start_job(m, job, &fault) == 0) {
-			tell(m);
+			manager_tell(m);
 			break;
 		}
 		end_document(job->document, "failed", &fault);
 		end_job(m, job, job->document);
+		if (m->jobs) { /* a sweep whose runs all fail leaves the loop to others in between */
+			take_turn(m);
+			return 0;
+		}
 	}
 	if (m->jobs)
 		return 0;
@@ -374,6 +397,34 @@ int manager_submit(struct manager *m, const struct spec *spec, char ret_id[RUN_I
 	}
 	str_copy_n(ret_id, RUN_ID_BYTES, job->id);
 	return 0;
+}
+
+int manager_submit_cell(struct manager *m, const struct spec *spec, const char *sweep, uint32_t cell,
+	char ret_id[RUN_ID_BYTES], struct fault *reterr)
+{
+	struct job *job = NULL;
+	int r = new_job(m, spec, &job);
+
+	if (r < 0)
+		return fault_set(reterr, r, "no_job", "", "cannot queue a run: %s", strerror(-r));
+	str_copy(job->sweep, sweep);
+	job->cell = cell;
+	add_sweep(job->document, job);
+	append_job(m, job);
+	keep(m, job->document, false);
+	take_turn(m);
+	str_copy_n(ret_id, RUN_ID_BYTES, job->id);
+	return 0;
+}
+
+struct sweeper *manager_sweeper(struct manager *m)
+{
+	return m->sweeper;
+}
+
+bool manager_stopping(const struct manager *m)
+{
+	return m->stopping;
 }
 
 static void cancel_waiting(struct manager *m, struct job *job)
@@ -616,13 +667,12 @@ json_object *manager_info(const struct manager *m)
 	return TAKE_PTR(obj);
 }
 
-static json_object *probe_mode(const struct transfer_mode *mode)
+static json_object *probe_mode(const char *name, const char *summary, int (*probe)(void))
 {
 	_cleanup_json_ json_object *obj = json_object_new_object();
-	int r = mode->probe ? mode->probe() : 0;
+	int r = probe ? probe() : 0;
 
-	if (!obj || json_add_str(obj, "name", mode->name) < 0 ||
-		json_add_str(obj, "summary", mode->summary) < 0 ||
+	if (!obj || json_add_str(obj, "name", name) < 0 || json_add_str(obj, "summary", summary) < 0 ||
 		json_add_bool(obj, "available", r >= 0) < 0 ||
 		json_add_str(obj, "reason", r < 0 ? strerror(-r) : NULL) < 0)
 		return NULL;
@@ -633,9 +683,25 @@ static json_object *probe_modes(void)
 {
 	_cleanup_json_ json_object *modes = json_object_new_array();
 
-	for (size_t i = 0; modes && transfer_modes[i]; i++)
-		if (json_push(modes, probe_mode(transfer_modes[i])) < 0)
+	for (size_t i = 0; modes && transfer_modes[i]; i++) {
+		const struct transfer_mode *m = transfer_modes[i];
+
+		if (json_push(modes, probe_mode(m->name, m->summary, m->probe)) < 0)
 			return NULL;
+	}
+	return TAKE_PTR(modes);
+}
+
+static json_object *probe_receivers(void)
+{
+	_cleanup_json_ json_object *modes = json_object_new_array();
+
+	for (size_t i = 0; modes && receive_modes[i]; i++) {
+		const struct receive_mode *m = receive_modes[i];
+
+		if (json_push(modes, probe_mode(m->name, m->summary, m->probe)) < 0)
+			return NULL;
+	}
 	return TAKE_PTR(modes);
 }
 
@@ -650,6 +716,7 @@ static int probe_now(const struct manager *m, json_object **ret)
 		return r;
 	if (!obj || json_add(obj, "sites", TAKE_PTR(sites)) < 0 ||
 		json_add(obj, "hooks", TAKE_PTR(hooks)) < 0 || json_add(obj, "modes", probe_modes()) < 0 ||
+		json_add(obj, "receivers", probe_receivers()) < 0 ||
 		json_add(obj, "events", m->ops->perf_probe()) < 0 ||
 		json_add(obj, "host", m->ops->host_snapshot()) < 0 ||
 		json_add(obj, "summary", TAKE_PTR(summary)) < 0)
@@ -735,7 +802,11 @@ static int set_up(struct manager *m, const struct manager_config *config, struct
 		r = sd_event_source_set_enabled(m->turn, SD_EVENT_OFF);
 	if (r < 0)
 		return fault_set(reterr, r, "event", "", "cannot set up the event loop: %s", strerror(-r));
-	return open_stores(m, reterr);
+	r = open_stores(m, reterr);
+	if (r < 0)
+		return r;
+	r = sweeper_new(m, m->disk, m->memory, &m->sweeper);
+	return r < 0 ? fault_set(reterr, r, "no_memory", "", "out of memory") : 0;
 }
 
 int manager_new(sd_event *event, const struct run_ops *ops, const struct manager_config *config,
@@ -769,6 +840,7 @@ struct manager *manager_free(struct manager *m)
 	}
 	sd_event_source_disable_unref(m->turn);
 	sd_event_source_disable_unref(m->giveup);
+	sweeper_free(m->sweeper);
 	store_close(m->disk);
 	store_close(m->memory);
 	json_drop(m->warnings);
@@ -793,6 +865,9 @@ void manager_stop(struct manager *m)
 	if (m->stopping)
 		return;
 	m->stopping = true;
+	sweeper_stop(m->sweeper);
+	manager_tell(m);
+	sweeper_settle(m->sweeper);
 	while (waiting(m) > 0)
 		for (struct job *job = m->jobs; job; job = job->next)
 			if (!job->run) {

@@ -17,6 +17,7 @@
 #define RUN_ID_BYTES 24 /* "20260131-235959-1f2e" and its end */
 
 struct manager;
+struct sweeper;
 
 /* What drives the measuring: the functions of run.h, ledger.h, perf.h and host.h; tests put their own in. */
 struct run_ops {
@@ -61,6 +62,11 @@ const struct limits *manager_limits(const struct manager *m);
 /* Queues a run, or starts it if none is measuring. Faults: "stopping", "queue_full", what run_start() has. */
 int manager_submit(struct manager *m, const struct spec *spec, char ret_id[RUN_ID_BYTES],
 	uint64_t *ret_position, struct fault *reterr);
+/* Queues a run of a sweep, which starts from the event loop; a full queue takes it too. */
+int manager_submit_cell(struct manager *m, const struct spec *spec, const char *sweep, uint32_t cell,
+	char ret_id[RUN_ID_BYTES], struct fault *reterr);
+struct sweeper *manager_sweeper(struct manager *m);
+bool manager_stopping(const struct manager *m);
 /* *ret_state: the state right after; a run that measures needs a moment until it is "cancelled". Fault:
  * "not_running". */
 int manager_cancel(struct manager *m, const char *id, const char **ret_state, struct fault *reterr);
@@ -91,3 +97,4 @@ int manager_probe(struct manager *m, json_object **ret, struct fault *reterr);
 
 void manager_watch(struct manager *m, struct watch *w);
 void manager_unwatch(struct manager *m, struct watch *w);
+void manager_tell(struct manager *m); /* each watch that something changed */

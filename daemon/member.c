@@ -68,6 +68,8 @@ static int check_known(const struct member *m, json_object *value, struct fault 
 	for (size_t i = 0; (name = m->known(i)); i++)
 		if (str_eq(name, json_object_get_string(value)))
 			return 0;
+	if (m->also && m->also(json_object_get_string(value)))
+		return 0;
 	list_names(names, sizeof(names), m->known);
 	return fault_set(reterr, -EINVAL, "unknown_name", m->name, "'%s' must be %s, not \"%s\"", m->name,
 		names, echo(text, value));

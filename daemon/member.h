@@ -24,6 +24,7 @@ struct member {
 	bool required;
 	int64_t min, max;               /* MEMBER_UINT: range; MEMBER_STRING: characters */
 	const char *(*known)(size_t i); /* the i-th name that is allowed, NULL after the last */
+	int (*also)(const char *s);     /* further names, which known() only shows the form of */
 	bool (*valid)(const char *s);   /* further demands on a string, */
 	const char *form;               /* and what they are: "printable text" */
 };

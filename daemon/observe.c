@@ -298,10 +298,11 @@ static json_object *document(
 	struct call_path *paths = NULL;
 	json_object *j = json_object_new_object();
 	char started[RFC3339_TEXT];
-	int left_out;
+	int left_out, n_paths;
 
 	f.n_hooks = ledger_hooks(o->ledger, hooks, LEDGER_HOOKS_MAX);
-	f.n_paths = MAX(ledger_call_paths(o->ledger, &paths), 0);
+	n_paths = ledger_call_paths(o->ledger, &paths);
+	f.n_paths = MAX(n_paths, 0);
 	f.paths = paths;
 	f.sockets_registered = books->counter[COUNTER_SOCKETS_CLOSED]; /* open ones are no doubt in a watch */
 	for (enum copy_site s = 0; s < SITE_MAX; s++)
@@ -336,7 +337,8 @@ static json_object *look(struct observer *o)
 
 	if (ledger_read(o->ledger, &books) < 0)
 		return NULL;
-	n = MAX(ledger_views(o->ledger, str_eq(o->spec.by, "socket"), &rows), 0);
+	n = ledger_views(o->ledger, str_eq(o->spec.by, "socket"), &rows); /* MAX() would read twice */
+	n = MAX(n, 0);
 	if (n)
 		qsort(rows, n, sizeof(*rows), by_id);
 	j = document(o, &books, rows, n, now);
@@ -369,7 +371,6 @@ int observe_start(sd_event *event, const struct observe_spec *spec, observe_repo
 	_cleanup_(observe_freep) struct observer *o = calloc(1, sizeof(*o));
 	struct ledger_config config = {.tier = spec->ledger, .sockets = OWNERS, .zc_sends = SENDS};
 	struct watch_filter filter;
-	uint64_t first;
 	int r;
 
 	if (!o)
@@ -390,8 +391,8 @@ int observe_start(sd_event *event, const struct observe_spec *spec, observe_repo
 		return r;
 	o->started_wall = now_ns(CLOCK_REALTIME);
 	o->started = o->last = now_ns(CLOCK_MONOTONIC);
-	first = spec->duration_ms ? MIN(spec->interval_ms, spec->duration_ms) : spec->interval_ms;
-	r = sd_event_add_time_relative(event, &o->timer, CLOCK_MONOTONIC, first * 1000, 1000, on_interval, o);
+	/* A first document at once says that the hooks are attached: what begins now is seen whole. */
+	r = sd_event_add_time_relative(event, &o->timer, CLOCK_MONOTONIC, 0, 1000, on_interval, o);
 	if (r < 0)
 		return fault_set(reterr, r, "no_timer", "", "a timer cannot be made: %s", strerror(-r));
 	*ret = TAKE_PTR(o);

@@ -30,7 +30,8 @@ struct observer;
 /* document is the callee's. final: the duration is over; the observer may be freed inside it. */
 typedef void (*observe_report_fn)(json_object *document, bool final, void *userdata);
 
-/* Starts to watch at once. Sockets that exist are taken up at their next call. */
+/* Starts to watch at once; the first document comes from the event loop's next turn. Sockets that exist are
+ * taken up at their next call. */
 int observe_start(sd_event *event, const struct observe_spec *spec, observe_report_fn report, void *userdata,
 	struct observer **ret, struct fault *reterr);
 /* Ends it: nothing stays in the kernel. NULL is allowed. */

@@ -130,7 +130,9 @@ static void add_latency(json_object *app, const struct lg_shm *shm)
 			hist_add(one_way, &shm->lane[i].side[s].latency);
 			hist_add(rtt, &shm->lane[i].side[s].round_trip);
 		}
-	if (!shm->latency_valid)
+	if (shm->unseen)
+		json_add_null_reason(app, "latency_us", "the receiver discards the bytes: no stamp is read");
+	else if (!shm->latency_valid)
 		json_add_null_reason(
 			app, "latency_us", "messages under 16 bytes are too short to carry a stamp");
 	else if (!one_way->count)
@@ -292,7 +294,11 @@ static json_object *site_json(const struct run_facts *f, enum copy_site s)
 		json_add_null(o, "hits");
 		json_add_null(o, "bytes");
 	} else {
-		json_add_u64(o, "hits", c.hits);
+		/* A remainder has bytes, but says nothing of how often. */
+		if (c.bytes && !c.hits)
+			json_add_null(o, "hits");
+		else
+			json_add_u64(o, "hits", c.hits);
 		json_add_u64(o, "bytes", c.bytes);
 		while (last && !c.log2[last - 1])
 			last--;
@@ -398,27 +404,30 @@ static json_object *doubts_json(
 {
 	const uint64_t *c = f->books->counter;
 	const struct {
-		bool is;
+		uint64_t n;
 		const char *text;
 	} doubts[] = {
-		{doubtful,
-			"the kernel skipped runs of programs whose bytes no equation would show: see misses"},
-		{unseen.path || unseen.retransmitted,
-			"the kernel did not run the hooks of the path for every packet: see unseen"},
-		{c[COUNTER_GAP_TX] || c[COUNTER_GAP_RX],
-			"sequence numbers moved by more than the calls explain: see gap"},
+		{doubtful, "runs of programs were skipped whose bytes no equation would show: see misses"},
+		{unseen.path + unseen.retransmitted,
+			"bytes that TCP sent passed hooks that the kernel did not run: see unseen"},
+		{c[COUNTER_GAP_TX] + c[COUNTER_GAP_RX],
+			"bytes moved sequence numbers that no call explains: see gap"},
+		{c[COUNTER_ZC_LOST], "zero-copy sends could not be followed, the map was full: see zc_lost"},
 		{c[COUNTER_UNSEEN],
-			"a full map left sockets, views or callers out: see the counter unseen"},
-		{c[COUNTER_ZC_LOST], "the map of zero-copy sends was full: see the counter zc_lost"},
-		{c[COUNTER_SOCKETS_CLOSED] != f->sockets_registered,
-			"not every socket of the run had ended when the books were closed"},
-		{!balanced, "an equation does not hold"},
+			"sockets, views or call paths were left out, a map was full: see the counter unseen"},
+		{f->sockets_registered - MIN(c[COUNTER_SOCKETS_CLOSED], f->sockets_registered),
+			"sockets had not ended when the books were closed"},
+		{!balanced, "equation or more does not hold"},
 	};
 	json_object *a = json_object_new_array();
+	char text[160];
 
-	for (size_t i = 0; i < ARRAY_SIZE(doubts); i++)
-		if (doubts[i].is)
-			json_push(a, json_object_new_string(doubts[i].text));
+	for (size_t i = 0; i < ARRAY_SIZE(doubts); i++) {
+		if (!doubts[i].n)
+			continue;
+		snprintf(text, sizeof(text), "%" PRIu64 " %s", doubts[i].n, doubts[i].text);
+		json_push(a, json_object_new_string(text));
+	}
 	return a;
 }
 

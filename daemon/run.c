@@ -330,6 +330,10 @@ static void connected(struct run *r)
 
 	if (e < 0)
 		drop_ledger(r, "the sockets' sequence numbers could not be taken", e);
+	if (child_shm(r->child)->unseen)
+		warn(r, "contents_unseen",
+			"the receiver discards the bytes: neither their order nor their contents are "
+			"checked");
 	open_perf(r);
 	go(r, PHASE_WARMUP, LG_GO_WARMUP);
 }
@@ -416,6 +420,7 @@ static struct lg_plan plan_of(const struct spec *s)
 
 	p.flags = (s->verify ? LG_VERIFY : 0) | (s->pin ? LG_PIN : 0) | (s->ip == 6 ? LG_IPV6 : 0);
 	str_copy(p.mode, s->mode);
+	str_copy(p.receive, s->receive);
 	str_copy(p.workload, s->workload);
 	str_copy(p.path, s->path);
 	str_copy(p.congestion, s->congestion);
@@ -425,6 +430,7 @@ static struct lg_plan plan_of(const struct spec *s)
 static void open_ledger(struct run *r)
 {
 	const struct transfer_mode *mode = transfer_mode_find(r->spec.mode);
+	const struct receive_mode *receive = receive_mode_find(r->spec.receive);
 	struct ledger_config config = {
 		.tier = r->spec.ledger, .sockets = r->spec.threads * LG_SIDES, .zc_sends = 1};
 	struct fault f = {};
@@ -433,6 +439,7 @@ static void open_ledger(struct run *r)
 		str_copy(r->no_ledger, "the ledger was turned off for this run");
 		return;
 	}
+	config.maps = receive && receive->caps & RECEIVE_MAPS;
 	if (mode && mode->caps & MODE_PINS)
 		config.zc_sends = MIN(r->spec.threads * ZC_SENDS_PER_LANE, ZC_SENDS_MAX);
 	if (ledger_open(&config, &r->ledger, &f) < 0) {

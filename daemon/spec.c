@@ -12,6 +12,11 @@ const char *spec_mode_name(size_t i)
 	return transfer_modes[i] ? transfer_modes[i]->name : NULL;
 }
 
+static const char *known_receive(size_t i)
+{
+	return receive_modes[i] ? receive_modes[i]->name : NULL;
+}
+
 static const char *known_workload(size_t i)
 {
 	return workload_names[i];
@@ -46,8 +51,9 @@ static bool valid_congestion(const char *s)
 
 static const struct member spec_members[] = {
 	{F(mode), .type = MEMBER_STRING, .required = true, .min = 1, .max = 31, .known = spec_mode_name},
+	{F(receive), .type = MEMBER_STRING, .min = 1, .max = 31, .known = known_receive},
 	{F(workload), .type = MEMBER_STRING, .min = 1, .max = 15, .known = known_workload},
-	{F(path), .type = MEMBER_STRING, .min = 1, .max = 63, .known = known_path},
+	{F(path), .type = MEMBER_STRING, .min = 1, .max = 79, .known = known_path, .also = netpath_known},
 	{F(size), .type = MEMBER_UINT, .min = LIMIT_SIZE_MIN, .max = LIMIT_SIZE_MAX},
 	{F(fields), .type = MEMBER_UINT, .min = LIMIT_FIELDS_MIN, .max = LIMIT_FIELDS_MAX},
 	{F(threads), .type = MEMBER_UINT, .min = LIMIT_THREADS_MIN, .max = LIMIT_THREADS_MAX},
@@ -67,6 +73,7 @@ static const struct member spec_members[] = {
 };
 
 static const struct spec defaults = {
+	.receive = "recv",
 	.workload = "stream",
 	.path = "loopback",
 	.ledger = "auto",
@@ -80,6 +87,22 @@ static const struct spec defaults = {
 	.perf = true,
 };
 
+/* Members that are each right and do not go together. */
+static int check_receive(const struct spec *spec, struct fault *reterr)
+{
+	unsigned int caps = receive_mode_find(spec->receive)->caps;
+
+	if (caps & RECEIVE_STREAM_ONLY && !str_eq(spec->workload, "stream"))
+		return fault_set(reterr, -EINVAL, "invalid_request", "receive",
+			"'receive' \"%s\" does not go with 'workload' \"%s\", only with \"stream\"",
+			spec->receive, spec->workload);
+	if (caps & RECEIVE_DISCARDS && spec->verify)
+		return fault_set(reterr, -EINVAL, "invalid_request", "receive",
+			"'receive' \"%s\" does not go with 'verify': the receiver never sees the bytes",
+			spec->receive);
+	return 0;
+}
+
 int spec_parse(json_object *obj, struct spec *ret, struct fault *reterr)
 {
 	struct spec spec = defaults;
@@ -90,6 +113,9 @@ int spec_parse(json_object *obj, struct spec *ret, struct fault *reterr)
 		return r;
 	if (spec.ip == 5)
 		return fault_set(reterr, -ERANGE, "out_of_range", "ip", "'ip' must be 4 or 6, not 5");
+	r = check_receive(&spec, reterr);
+	if (r < 0)
+		return r;
 	*ret = spec;
 	return 0;
 }

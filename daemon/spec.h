@@ -11,9 +11,10 @@
 #include "utf8.h"
 
 struct spec {
-	char mode[32];       /* "two-copy", "one-copy", "zero-copy" */
+	char mode[32];       /* of transfer_modes: how is sent */
+	char receive[32];    /* of receive_modes */
 	char workload[16];   /* "stream", "rr" */
-	char path[64];       /* "loopback", "veth" */
+	char path[80];       /* "loopback", "veth", "netns:SERVER,CLIENT" */
 	char ledger[16];     /* "auto", "fentry", "tracepoint", "off": which hooks may be used */
 	char congestion[16]; /* "" : the default of the path's namespace */
 	char label[LIMIT_LABEL * UTF8_MAX + 1];

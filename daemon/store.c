@@ -14,11 +14,12 @@
 #include "store.h"
 
 #define FILE_NAME "copyledger.db"
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
 #define DOCUMENT_DEPTH 64
 #define SERIAL (JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE)
 /* States that a run does not leave any more. */
 #define FINAL "('done', 'failed', 'cancelled')"
+#define UNDER_WAY "('queued', 'running')" /* of sweeps */
 
 #define DIED_CODE "daemon_ended"
 #define DIED_TEXT "the daemon ended while this run was going on"
@@ -117,6 +118,17 @@ static void note(struct store *s, const char *fmt, ...)
 	json_push(s->notes, json_object_new_string(text));
 }
 
+/* What version 2 added. */
+#define SCHEMA_2                                                                                             \
+	"ALTER TABLE runs ADD COLUMN sweep TEXT;"                                                            \
+	"ALTER TABLE runs ADD COLUMN cell INTEGER;"                                                          \
+	"CREATE INDEX runs_sweep ON runs(sweep) WHERE sweep IS NOT NULL;"                                    \
+	"CREATE TABLE sweeps(id TEXT PRIMARY KEY, started INTEGER NOT NULL, state TEXT NOT NULL,"            \
+	" document TEXT NOT NULL);"                                                                          \
+	"CREATE INDEX sweeps_started ON sweeps(started);"                                                    \
+	"CREATE TABLE cells(sweep TEXT NOT NULL, cell INTEGER NOT NULL, document TEXT NOT NULL,"             \
+	" PRIMARY KEY(sweep, cell)) WITHOUT ROWID;"
+
 static int create_schema(sqlite3 *db)
 {
 	return db_exec(db,
@@ -128,9 +140,25 @@ static int create_schema(sqlite3 *db)
 		"CREATE INDEX runs_started ON runs(started);"
 		"CREATE INDEX runs_mode ON runs(mode, started);"
 		"CREATE INDEX runs_label ON runs(label, started);"
-		"CREATE INDEX runs_state ON runs(state);"
-		"PRAGMA user_version = 1;"
+		"CREATE INDEX runs_state ON runs(state);" SCHEMA_2 "PRAGMA user_version = 2;"
 		"COMMIT;");
+}
+
+/* A file of an earlier version gets what it lacks; what it has stays as it is. */
+static int upgrade_schema(sqlite3 *db, int64_t version)
+{
+	static const struct {
+		int64_t from;
+		const char *sql;
+	} steps[] = {
+		{1, "BEGIN IMMEDIATE;" SCHEMA_2 "PRAGMA user_version = 2; COMMIT;"},
+	};
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(steps); i++)
+		if (steps[i].from >= version)
+			r = db_exec(db, steps[i].sql);
+	return r;
 }
 
 static int check_schema(struct store *s, struct fault *reterr)
@@ -149,6 +177,9 @@ static int check_schema(struct store *s, struct fault *reterr)
 			(long long)version, SCHEMA_VERSION);
 	if (version == 0)
 		return create_schema(s->db);
+	r = upgrade_schema(s->db, version);
+	if (r < 0)
+		return r;
 	/* touches the table and an index, so that a damaged file is found now and not by the first client */
 	return db_number(s->db, "SELECT count(*) + ifnull(max(started), 0) * 0 FROM runs", &rows);
 }
@@ -298,6 +329,28 @@ static int unfinished(struct store *s, json_object *ret_texts)
 	return r;
 }
 
+/* A full disk keeps nobody from the results that are there: what is not active is no running sweep either
+ * way.
+ */
+static int interrupt_sweeps(struct store *s)
+{
+	int64_t n = 0;
+	int r;
+
+	r = db_number(s->db, "SELECT count(*) FROM sweeps WHERE state IN " UNDER_WAY, &n);
+	if (r < 0 || n == 0)
+		return r;
+	r = db_exec(s->db,
+		"UPDATE sweeps SET state = 'interrupted', document = json_set(document, '$.sweep.state',"
+		" 'interrupted') WHERE state IN " UNDER_WAY);
+	if (r < 0)
+		note(s, "a sweep that never ended cannot be marked interrupted: %s", strerror(-r));
+	else
+		note(s, "%lld sweep%s interrupted when the daemon ended: resume with its id", (long long)n,
+			n == 1 ? " was" : "s were");
+	return 0;
+}
+
 /* What cannot be marked now, on a full disk say, keeps nobody from the results that are there. */
 static int recover(struct store *s)
 {
@@ -306,6 +359,8 @@ static int recover(struct store *s)
 	int r;
 
 	r = texts ? unfinished(s, texts) : -ENOMEM;
+	if (r == 0)
+		r = interrupt_sweeps(s);
 	if (r < 0)
 		return r;
 	n = json_object_array_length(texts);
@@ -434,7 +489,7 @@ static int64_t started_ns(json_object *document)
 
 static int bind_document(sqlite3_stmt *stmt, json_object *document)
 {
-	/* ?1 to ?13, in the order of the statement in store_put() */
+	/* ?1 to ?15, in the order of the statement in store_put() */
 	static const char *const paths[] = {
 		"id",
 		"state",
@@ -449,6 +504,8 @@ static int bind_document(sqlite3_stmt *stmt, json_object *document)
 		"zerocopy/verdict",
 		"ledger/balanced",
 		"ledger/exact",
+		"sweep/id",
+		"sweep/cell",
 	};
 	const char *text = json_object_to_json_string_ext(document, SERIAL);
 	int n = ARRAY_SIZE(paths);
@@ -471,12 +528,12 @@ static int put(struct store *s, json_object *document)
 	r = db_prepare(s->db,
 		"INSERT INTO runs(id, state, mode, workload, path, size, threads, label, throughput_gbps, "
 		"copies_per_byte,"
-		" verdict, balanced, exact, started, ended, document)"
-		" VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14,"
-		" CASE WHEN ?2 IN " FINAL " THEN ?15 END, ?16)"
-		" ON CONFLICT(id) DO UPDATE SET state = ?2, started = ?14, ended = excluded.ended,"
+		" verdict, balanced, exact, sweep, cell, started, ended, document)"
+		" VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,"
+		" CASE WHEN ?2 IN " FINAL " THEN ?17 END, ?18)"
+		" ON CONFLICT(id) DO UPDATE SET state = ?2, started = ?16, ended = excluded.ended,"
 		" throughput_gbps = ?9, copies_per_byte = ?10, verdict = ?11, balanced = ?12, exact = ?13,"
-		" document = ?16",
+		" document = ?18",
 		&stmt);
 	if (r < 0)
 		return r;
@@ -525,13 +582,13 @@ int store_delete(struct store *s, const char *id)
 	return db_step(stmt);
 }
 
-int store_get(struct store *s, const char *id, json_object **ret)
+static int get_document(struct store *s, const char *sql, const char *id, json_object **ret)
 {
 	_cleanup_stmt_ sqlite3_stmt *stmt = NULL;
 	json_object *doc;
 	int r;
 
-	r = db_prepare(s->db, "SELECT document FROM runs WHERE id = ?1", &stmt);
+	r = db_prepare(s->db, sql, &stmt);
 	if (r < 0)
 		return r;
 	sqlite3_bind_text(stmt, 1, id, -1, SQLITE_STATIC);
@@ -543,6 +600,11 @@ int store_get(struct store *s, const char *id, json_object **ret)
 		return -EBADMSG;
 	*ret = doc;
 	return 0;
+}
+
+int store_get(struct store *s, const char *id, json_object **ret)
+{
+	return get_document(s, "SELECT document FROM runs WHERE id = ?1", id, ret);
 }
 
 static int find_by(
@@ -564,24 +626,42 @@ static int find_by(
 	return 0;
 }
 
-int store_find(struct store *s, const char *ident, char *ret_id, size_t n, uint64_t *ret_matches)
+/* How a table's rows are found by "last", by the whole id, and by its beginning. */
+struct finder {
+	const char *count, *by_last, *by_id, *by_prefix;
+};
+
+/* '~' sorts after all that an id is made of, so that the primary key serves a prefix too. */
+#define FINDER(table)                                                                                        \
+	{                                                                                                    \
+		"SELECT count(*) FROM " table,                                                               \
+			"SELECT 1, id FROM " table " ORDER BY started DESC, rowid DESC LIMIT 1",             \
+			"SELECT count(*), min(id) FROM " table " WHERE id = ?1",                             \
+			"SELECT count(*), min(id) FROM " table " WHERE id >= ?1 AND id < ?1 || '~'"          \
+	}
+
+static const struct finder run_finder = FINDER("runs"), sweep_finder = FINDER("sweeps");
+
+static int find(struct store *s, const struct finder *f, const char *ident, char *ret_id, size_t n,
+	uint64_t *ret_matches)
 {
-	/* '~' sorts after all that an id is made of, so that the primary key serves a prefix too */
-	static const char *const
-		by_last = "SELECT 1, id FROM runs ORDER BY started DESC, rowid DESC LIMIT 1",
-		*const by_id = "SELECT count(*), min(id) FROM runs WHERE id = ?1",
-		*const by_prefix = "SELECT count(*), min(id) FROM runs WHERE id >= ?1 AND id < ?1 || '~'";
+	int64_t rows = 0;
 	int r;
 
 	*ret_matches = 0;
 	if (str_eq(ident, "last")) {
-		r = store_count(s, ret_matches);
-		return r < 0 || !*ret_matches ? r : find_by(s, by_last, ident, ret_id, n, ret_matches);
+		r = db_number(s->db, f->count, &rows);
+		return r < 0 || !rows ? r : find_by(s, f->by_last, ident, ret_id, n, ret_matches);
 	}
-	r = find_by(s, by_id, ident, ret_id, n, ret_matches);
+	r = find_by(s, f->by_id, ident, ret_id, n, ret_matches);
 	if (r < 0 || *ret_matches)
 		return r;
-	return find_by(s, by_prefix, ident, ret_id, n, ret_matches);
+	return find_by(s, f->by_prefix, ident, ret_id, n, ret_matches);
+}
+
+int store_find(struct store *s, const char *ident, char *ret_id, size_t n, uint64_t *ret_matches)
+{
+	return find(s, &run_finder, ident, ret_id, n, ret_matches);
 }
 
 static json_object *column(sqlite3_stmt *stmt, int i, json_type type)
@@ -677,4 +757,137 @@ int store_count(struct store *s, uint64_t *ret)
 		return r;
 	*ret = n;
 	return 0;
+}
+
+/* ---- sweeps ---- */
+
+/* ?1: id, ?2: value, ?3: started, ?4: document; a statement uses what it names. */
+static int put_row(struct store *s, const char *sql, const char *id, json_object *value, int64_t started,
+	json_object *document)
+{
+	_cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+	const char *text = json_object_to_json_string_ext(document, SERIAL);
+	int r;
+
+	if (!text)
+		return -ENOMEM;
+	r = db_prepare(s->db, sql, &stmt);
+	if (r < 0)
+		return r;
+	sqlite3_bind_text(stmt, 1, id, -1, SQLITE_STATIC);
+	bind_value(stmt, 2, value);
+	sqlite3_bind_int64(stmt, 3, started);
+	sqlite3_bind_text(stmt, 4, text, -1, SQLITE_TRANSIENT);
+	return db_step(stmt);
+}
+
+static int put_sweep(struct store *s, json_object *document, json_object *row)
+{
+	const char *id = json_object_get_string(json_at(document, "sweep/id"));
+	int r;
+
+	r = put_row(s,
+		"INSERT INTO sweeps(id, state, started, document) VALUES(?1, ?2, ?3, ?4)"
+		" ON CONFLICT(id) DO UPDATE SET state = ?2, document = ?4",
+		id, json_at(document, "sweep/state"), started_ns(json_at(document, "sweep")), document);
+	if (r < 0 || !row)
+		return r;
+	return put_row(s, "INSERT OR REPLACE INTO cells(sweep, cell, document) VALUES(?1, ?2, ?4)", id,
+		json_at(row, "cell"), 0, row);
+}
+
+/* A store in memory keeps the newest sweeps only. */
+static int drop_oldest_sweeps(struct store *s)
+{
+	char sql[400];
+
+	if (!s->keep)
+		return 0;
+	snprintf(sql, sizeof(sql),
+		"DELETE FROM sweeps WHERE state NOT IN " UNDER_WAY " AND id IN (SELECT id FROM sweeps"
+		" ORDER BY started DESC, rowid DESC LIMIT -1 OFFSET %u);"
+		"DELETE FROM cells WHERE sweep NOT IN (SELECT id FROM sweeps)",
+		s->keep);
+	return db_exec(s->db, sql);
+}
+
+int store_put_sweep(struct store *s, json_object *document, json_object *row, struct fault *reterr)
+{
+	int r = db_exec(s->db, "BEGIN IMMEDIATE");
+
+	if (r == 0)
+		r = put_sweep(s, document, row);
+	if (r == 0 && !row)
+		r = drop_oldest_sweeps(s);
+	if (r == 0)
+		r = db_exec(s->db, "COMMIT");
+	if (r < 0) {
+		fault_set(reterr, r, "not_stored", "", "the sweep could not be stored: %s (%s)", strerror(-r),
+			sqlite3_errmsg(s->db));
+		if (!sqlite3_get_autocommit(s->db))
+			db_exec(s->db, "ROLLBACK");
+	}
+	return r;
+}
+
+int store_get_sweep(struct store *s, const char *id, json_object **ret)
+{
+	return get_document(s, "SELECT document FROM sweeps WHERE id = ?1", id, ret);
+}
+
+int store_find_sweep(struct store *s, const char *ident, char *ret_id, size_t n, uint64_t *ret_matches)
+{
+	return find(s, &sweep_finder, ident, ret_id, n, ret_matches);
+}
+
+static json_object *run_of_sweep(sqlite3_stmt *stmt)
+{
+	_cleanup_json_ json_object *o = json_object_new_object();
+
+	if (!o || json_add_str(o, "id", (const char *)sqlite3_column_text(stmt, 0)) < 0 ||
+		json_add_i64(o, "cell", sqlite3_column_int64(stmt, 1)) < 0)
+		return NULL;
+	return TAKE_PTR(o);
+}
+
+static json_object *document_of_row(sqlite3_stmt *stmt)
+{
+	return parse_document((const char *)sqlite3_column_text(stmt, 0));
+}
+
+/* Appends what make() makes of each row. ?1: id, ?2: limit. */
+static int list(struct store *s, const char *sql, const char *id, uint32_t limit,
+	json_object *(*make)(sqlite3_stmt *stmt), json_object *array)
+{
+	_cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+	int r;
+
+	r = db_prepare(s->db, sql, &stmt);
+	if (r < 0)
+		return r;
+	sqlite3_bind_text(stmt, 1, id, -1, SQLITE_STATIC);
+	sqlite3_bind_int64(stmt, 2, limit);
+	while ((r = db_step(stmt)) > 0)
+		if (json_push(array, make(stmt)) < 0)
+			return -ENOMEM;
+	return r;
+}
+
+int store_list_sweeps(struct store *s, uint32_t limit, json_object *array)
+{
+	return list(s, "SELECT document FROM sweeps ORDER BY started DESC, rowid DESC LIMIT ?2", NULL, limit,
+		document_of_row, array);
+}
+
+int store_list_cells(struct store *s, const char *sweep, json_object *array)
+{
+	return list(s, "SELECT document FROM cells WHERE sweep = ?1 ORDER BY cell", sweep, 0, document_of_row,
+		array);
+}
+
+int store_list_sweep_runs(struct store *s, const char *sweep, json_object *array)
+{
+	return list(s,
+		"SELECT id, cell FROM runs WHERE sweep = ?1 AND state IN " FINAL " ORDER BY started, rowid",
+		sweep, 0, run_of_sweep, array);
 }

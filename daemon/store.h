@@ -52,3 +52,22 @@ int store_find(struct store *s, const char *ident, char *ret_id, size_t n, uint6
 /* Appends objects of type RunSummary, newest first, to array. */
 int store_list(struct store *s, const struct store_filter *filter, json_object *array);
 int store_count(struct store *s, uint64_t *ret);
+
+/*
+ * Sweeps: a row each with its document {"sweep": type SweepSummary, "spec": type SweepSpec}, and a row for
+ * each of its cells that has a run, with the cell's whole SweepCell. A run belongs to a sweep by its
+ * document's member "sweep". One that was under way when the last owner died is marked "interrupted".
+ */
+
+/* Writes the sweep's row and, in the same step, that of row["cell"] (NULL: no cell). */
+int store_put_sweep(struct store *s, json_object *document, json_object *row, struct fault *reterr);
+/* The document; the caller owns it. -ENOENT: no such sweep. */
+int store_get_sweep(struct store *s, const char *id, json_object **ret);
+/* As store_find(). */
+int store_find_sweep(struct store *s, const char *ident, char *ret_id, size_t n, uint64_t *ret_matches);
+/* Appends documents, newest first. */
+int store_list_sweeps(struct store *s, uint32_t limit, json_object *array);
+/* Appends the rows of its cells, by their number. */
+int store_list_cells(struct store *s, const char *sweep, json_object *array);
+/* Appends {"id", "cell"} of each run that ended and belongs to the sweep, oldest first. */
+int store_list_sweep_runs(struct store *s, const char *sweep, json_object *array);

@@ -9,7 +9,7 @@
 #include <sys/wait.h>
 
 #include "byhand.h"
-#include "control.h"
+#include "course.h"
 #include "limit.h"
 #include "mode.h"
 #include "units.h"
@@ -27,6 +27,11 @@ static int set_name(char *to, size_t n, const char *value)
 static int set_mode(struct lg_plan *p, const char *value)
 {
 	return set_name(p->mode, sizeof(p->mode), value);
+}
+
+static int set_receive(struct lg_plan *p, const char *value)
+{
+	return set_name(p->receive, sizeof(p->receive), value);
 }
 
 static int set_workload(struct lg_plan *p, const char *value)
@@ -126,9 +131,10 @@ static int set_no_pin(struct lg_plan *p, const char *value)
 }
 
 static const struct option_row rows[] = {
-	{"mode", "NAME", "two-copy, one-copy or zero-copy (default two-copy)", set_mode},
+	{"mode", "NAME", "how to send (default two-copy)", set_mode},
+	{"receive", "NAME", "how to receive (default recv)", set_receive},
 	{"workload", "NAME", "stream or rr (default stream)", set_workload},
-	{"path", "NAME", "loopback or veth (default loopback)", set_path},
+	{"path", "NAME", "loopback, veth or netns:SERVER,CLIENT (default loopback)", set_path},
 	{"size", "BYTES", "bytes a message (default 64K)", set_size},
 	{"fields", "N", "buffers a message (default 8)", set_fields},
 	{"threads", "N", "lanes (default 1)", set_threads},
@@ -150,7 +156,12 @@ static int usage(FILE *to, int status)
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		fprintf(to, "  --%-10s %-6s %s\n", rows[i].name, rows[i].argument ? rows[i].argument : "",
 			rows[i].help);
-	fprintf(to, "  --%-10s %-6s %s\n", "help", "", "print this");
+	fprintf(to, "  --%-10s %-6s %s\n\nmodes:\n", "help", "", "print this");
+	for (size_t i = 0; transfer_modes[i]; i++)
+		fprintf(to, "  %-14s %s\n", transfer_modes[i]->name, transfer_modes[i]->summary);
+	fprintf(to, "\nreceive modes:\n");
+	for (size_t i = 0; receive_modes[i]; i++)
+		fprintf(to, "  %-14s %s\n", receive_modes[i]->name, receive_modes[i]->summary);
 	return status;
 }
 
@@ -292,6 +303,8 @@ static void print_results(const struct lg_shm *shm)
 	if (round_trip.count)
 		print_hist("round trip", &round_trip);
 	print_zero_copy(&life);
+	if (life.map_bytes)
+		printf("mapped      %" PRIu64 " bytes of those received\n", life.map_bytes);
 }
 
 static struct lg_shm *new_shm(const struct lg_plan *plan)
@@ -315,6 +328,7 @@ int byhand_main(int argc, char **argv)
 		.warmup_ns = 100000000,
 		.duration_ns = 1000000000,
 		.mode = "two-copy",
+		.receive = "recv",
 		.workload = "stream",
 		.path = "loopback"};
 	struct lg_shm *shm;

@@ -7,7 +7,7 @@
 #include <time.h>
 
 #include "clock.h"
-#include "control.h"
+#include "course.h"
 #include "lane.h"
 #include "limit.h"
 #include "netpath.h"
@@ -291,6 +291,7 @@ static int carry_out_orders(struct control *c, struct fault *reterr)
 static int check_plan(const struct lg_plan *p, struct fault *reterr)
 {
 	const struct transfer_mode *mode = transfer_mode_find(p->mode);
+	const struct receive_mode *receive = receive_mode_find(p->receive);
 	const struct {
 		const char *name;
 		uint64_t value, min, max;
@@ -304,16 +305,25 @@ static int check_plan(const struct lg_plan *p, struct fault *reterr)
 	if (p->version != LG_VERSION)
 		return fault_set(reterr, -EPROTO, "version", "",
 			"the plan is of version %u, this program of %u", p->version, LG_VERSION);
-	if (!mode || !workload_find(p->workload) || !netpath_known(p->path))
+	if (!mode || !receive || !workload_find(p->workload) || !netpath_known(p->path))
 		return fault_set(reterr, -EINVAL, "unknown_name", "",
-			"unknown mode '%s', workload '%s' or path '%s'", p->mode, p->workload, p->path);
+			"unknown mode '%s', receive mode '%s', workload '%s' or path '%s'", p->mode,
+			p->receive, p->workload, p->path);
+	if (receive->caps & RECEIVE_STREAM_ONLY && !workload_find(p->workload)->back_to_back)
+		return fault_set(reterr, -EINVAL, "invalid_request", "receive",
+			"receive mode %s does not go with workload %s", p->receive, p->workload);
 	for (size_t i = 0; i < ARRAY_SIZE(ranges); i++)
 		if (ranges[i].value < ranges[i].min || ranges[i].value > ranges[i].max)
 			return fault_set(reterr, -ERANGE, "out_of_range", ranges[i].name,
 				"%s must be from %" PRIu64 " to %" PRIu64 ", not %" PRIu64, ranges[i].name,
 				ranges[i].min, ranges[i].max, ranges[i].value);
 	r = mode->probe ? mode->probe() : 0;
-	return r < 0 ? fault_set(reterr, r, "mode", "mode", "this kernel lacks %s: %s", p->mode, strerror(-r))
+	if (r < 0)
+		return fault_set(
+			reterr, r, "mode", "mode", "this kernel lacks %s: %s", p->mode, strerror(-r));
+	r = receive->probe ? receive->probe() : 0;
+	return r < 0 ? fault_set(reterr, r, "mode", "receive", "this kernel lacks %s: %s", p->receive,
+			       strerror(-r))
 		     : 0;
 }
 
@@ -331,7 +341,8 @@ static int prepare(struct lg_shm *shm, struct fault *reterr)
 	clock_init();
 	str_copy(shm->clock, clock_name());
 	shm->fields = MIN(p->fields, p->size);
-	shm->latency_valid = p->size >= MESSAGE_HEADER;
+	shm->unseen = !!(receive_mode_find(p->receive)->caps & RECEIVE_DISCARDS);
+	shm->latency_valid = p->size >= MESSAGE_HEADER && !shm->unseen;
 	return 0;
 }
 
@@ -352,7 +363,10 @@ static int connect_lanes(struct control *c, struct fault *reterr)
 			netpath_device(&path, side, &c->shm->device[side]);
 	/* Only now, since a user namespace has no right to lock more memory. */
 	r = resources_ring(p, &c->shm->ring, reterr);
-	return r < 0 ? r : sockets_connect(p, &path, c->sockets, reterr);
+	if (r < 0)
+		return r;
+	r = sockets_connect(p, &path, c->sockets, reterr);
+	return r < 0 ? r : resources_drop_privileges(reterr);
 }
 
 static int report_sockets(struct control *c)

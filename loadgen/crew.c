@@ -97,6 +97,8 @@ static void prepare_kicks(void)
 	sigset_t kick;
 
 	sigaction(SIGUSR1, &action, NULL);
+	/* sendfile() and splice() know no MSG_NOSIGNAL. */
+	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&kick);
 	sigaddset(&kick, SIGUSR1);
 	pthread_sigmask(SIG_BLOCK, &kick, NULL);
@@ -124,6 +126,7 @@ int crew_start(struct crew *crew, struct lg_shm *shm, const int *fds, struct fau
 {
 	*crew = (struct crew){.shm = shm, .lanes = shm->plan.lanes * 2};
 	crew->mode = transfer_mode_find(shm->plan.mode);
+	crew->receive = receive_mode_find(shm->plan.receive);
 	crew->workload = workload_find(shm->plan.workload);
 	crew->busy = crew->lanes;
 	message_layout_init(&crew->layout, shm->plan.size, shm->plan.fields);
@@ -141,6 +144,7 @@ int crew_start(struct crew *crew, struct lg_shm *shm, const int *fds, struct fau
 		ln->connection = i / LG_SIDES;
 		ln->role = i % LG_SIDES;
 		ln->mode = crew->mode;
+		ln->receive = crew->receive;
 		ln->side = &shm->lane[ln->connection].side[ln->role];
 		ln->side->cpu = -1;
 		ln->peer = &crew->lane[i ^ 1];

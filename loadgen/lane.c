@@ -78,6 +78,7 @@ static int set_low_water(struct lane *ln)
 	int value, rcvbuf;
 	socklen_t len = sizeof(rcvbuf);
 
+	ln->call = "setsockopt(SO_RCVLOWAT)";
 	if (!ln->crew->workload->back_to_back || ln->layout->size > LOWAT_MESSAGE)
 		return 0;
 	if (getsockopt(ln->fd, SOL_SOCKET, SO_RCVBUF, &rcvbuf, &len) < 0)
@@ -92,6 +93,7 @@ static int set_up_receive(struct lane *ln)
 {
 	size_t bytes = ln->layout->size > SMALL_MESSAGE ? RECEIVE_LARGE : RECEIVE_SMALL;
 	void *p;
+	int r;
 
 	if (!ln->crew->workload->back_to_back)
 		bytes = MIN(ln->layout->size, RECEIVE_LARGE);
@@ -99,7 +101,27 @@ static int set_up_receive(struct lane *ln)
 		return -ENOMEM;
 	ln->buf = memset(p, 0, bytes);
 	ln->buf_size = bytes;
-	return set_low_water(ln);
+	r = ln->receive->open ? ln->receive->open(ln) : 0;
+	return r < 0 ? r : set_low_water(ln);
+}
+
+/* Zeroed, cache-line aligned, and never of size 0. */
+static void *new_state(size_t size)
+{
+	size_t bytes = MAX((size + CACHE_LINE - 1) & ~(size_t)(CACHE_LINE - 1), (size_t)CACHE_LINE);
+	void *p = aligned_alloc(CACHE_LINE, bytes);
+
+	return p ? memset(p, 0, bytes) : NULL;
+}
+
+static int set_up_outbox(struct lane *ln)
+{
+	uint32_t slots = ln->crew->shm->ring;
+
+	ln->call = "memory of the messages";
+	if (ln->mode->caps & MODE_FILE)
+		return outbox_init_file(&ln->out, ln->layout, slots);
+	return outbox_init(&ln->out, ln->layout, slots);
 }
 
 /* After binding, so that memory is near the CPU. A thread that cannot be bound goes on, its cpu stays -1. */
@@ -107,24 +129,22 @@ int lane_set_up(struct lane *ln)
 {
 	const struct workload *w = ln->crew->workload;
 	const struct lg_shm *shm = ln->crew->shm;
-	size_t state = (ln->mode->state_size + CACHE_LINE - 1) & ~(size_t)(CACHE_LINE - 1);
 	int r;
 
 	if (shm->plan.flags & LG_PIN)
 		bind_to_cpu(ln);
 	ln->call = "memory of the lane";
-	ln->state = aligned_alloc(CACHE_LINE, MAX(state, (size_t)CACHE_LINE));
-	if (!ln->state)
+	ln->state = new_state(ln->mode->state_size);
+	ln->receive_state = new_state(ln->receive->state_size);
+	if (!ln->state || !ln->receive_state)
 		return -ENOMEM;
-	memset(ln->state, 0, MAX(state, (size_t)CACHE_LINE));
-	r = w->sends[ln->role] ? outbox_init(&ln->out, ln->layout, shm->ring) : 0;
+	r = w->sends[ln->role] ? set_up_outbox(ln) : 0;
 	if (r < 0)
 		return r;
 	inbox_init(&ln->in, ln->layout, !!(shm->plan.flags & LG_VERIFY), &ln->side->latency);
 	r = ln->mode->open ? ln->mode->open(ln) : 0;
 	if (r < 0)
 		return r;
-	ln->call = "setsockopt(SO_RCVLOWAT)";
 	return w->receives[ln->role] ? set_up_receive(ln) : 0;
 }
 
@@ -132,7 +152,10 @@ static void tear_down(struct lane *ln)
 {
 	if (ln->mode->close && ln->state)
 		ln->mode->close(ln);
+	if (ln->receive->close && ln->receive_state)
+		ln->receive->close(ln);
 	free(TAKE_PTR(ln->state));
+	free(TAKE_PTR(ln->receive_state));
 	free(TAKE_PTR(ln->buf));
 	outbox_done(&ln->out);
 	ln->fd = close_fd(ln->fd);

@@ -28,6 +28,8 @@ struct lane {
 	uint32_t connection, role; /* role: enum lg_side_index */
 	const struct transfer_mode *mode;
 	void *state; /* the mode's */
+	const struct receive_mode *receive;
+	void *receive_state;
 	const uint32_t
 		*busy; /* deferred modes: outstanding sends of each slot, kept by the mode; else NULL */
 	struct lg_side *side;
@@ -36,7 +38,8 @@ struct lane {
 	struct message_layout *layout;
 	uint8_t *buf; /* of the receiver */
 	size_t buf_size;
-	int recv_flags; /* MSG_DONTWAIT: the workload waits for bytes by itself */
+	const uint8_t *data; /* the bytes of the last receive; NULL: the kernel threw them away */
+	int recv_flags;      /* MSG_DONTWAIT: the workload waits for bytes by itself */
 	pthread_t thread;
 
 	/* the message that is being sent: the mode's send() takes it from here */
@@ -73,6 +76,7 @@ enum crew_order { CREW_RUN, CREW_CLOSE, CREW_ORDERS };
 struct crew {
 	struct lg_shm *shm;
 	const struct transfer_mode *mode;
+	const struct receive_mode *receive;
 	const struct workload *workload;
 	struct message_layout layout;
 	uint32_t lanes; /* two a connection */
@@ -95,7 +99,7 @@ static inline int crew_stopping(const struct crew *crew)
 }
 
 /*
- * Hot: receive with the mode's recv(), at most max bytes. lane_receive returns how many messages were
+ * Hot: receive with the receive mode's recv(), at most max bytes. lane_receive returns how many messages were
  * completed, 0 also when a kick interrupted it, or a negative errno.
  */
 int64_t lane_receive(struct lane *ln, size_t max);

@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 
 #include "byhand.h"
-#include "control.h"
+#include "course.h"
 
 /* The daemon's dispositions and masks are inherited through exec, and are not meant for us. */
 static void reset_signals(void)
@@ -14,10 +14,10 @@ static void reset_signals(void)
 	sigset_t none;
 
 	sigemptyset(&none);
+	/* Those that may not be changed, or are the C library's own, refuse. */
+	for (int signo = 1; signo <= SIGRTMAX; signo++)
+		signal(signo, SIG_DFL);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	signal(SIGPIPE, SIG_DFL);
-	signal(SIGTERM, SIG_DFL);
-	signal(SIGINT, SIG_DFL);
 }
 
 /* The memfd, if it is as large as its own plan says. */

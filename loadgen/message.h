@@ -47,19 +47,29 @@ static inline int message_has_stamp(const struct message_layout *l)
 void pattern_fill(uint8_t *p, uint64_t sequence, size_t offset, size_t len);
 size_t pattern_check(const uint8_t *p, uint64_t sequence, size_t offset, size_t len);
 
-/* Buffers of `slots` messages. Each field is a heap buffer of its own that holds this field of all slots. */
+/* Buffers of `slots` messages: a field of one slot is stride[field] bytes behind the same field of the slot
+ * before. */
 struct outbox {
 	const struct message_layout *layout;
 	uint32_t slots;
-	uint8_t *field[LIMIT_FIELDS_MAX];
+	uint8_t *field[LIMIT_FIELDS_MAX]; /* of the first slot */
+	size_t stride[LIMIT_FIELDS_MAX];
+	/* of outbox_init_file() only: the memfd, all of it mapped, and the bytes from a message to the next
+	 */
+	uint8_t *map;
+	size_t map_size, pitch;
+	int fd;
 };
 
-int outbox_init(struct outbox *o, const struct message_layout *layout, uint32_t slots); /* 0 or -ENOMEM */
+/* Each field is a heap buffer of its own that holds this field of all slots. 0 or -ENOMEM. */
+int outbox_init(struct outbox *o, const struct message_layout *layout, uint32_t slots);
+/* A message is one piece of a memfd, its fields one behind the other. 0 or a negative errno. */
+int outbox_init_file(struct outbox *o, const struct message_layout *layout, uint32_t slots);
 void outbox_done(struct outbox *o); /* zeroed or half-made ones too */
 
 static inline uint8_t *outbox_field(const struct outbox *o, uint32_t field, uint32_t slot)
 {
-	return o->field[field] + slot * o->layout->len[field];
+	return o->field[field] + slot * o->stride[field];
 }
 
 /* Hot. The header is written after the pattern, over its first bytes. */
@@ -92,3 +102,5 @@ void inbox_init(struct inbox *in, const struct message_layout *layout, int verif
 /* Hot. Takes n bytes that were there at the time `now` (a clock_stamp); returns how many messages they
  * completed, or -EBADMSG and in->error. */
 int64_t inbox_take(struct inbox *in, const uint8_t *p, size_t n, uint64_t now);
+/* Hot. Counts n bytes that nobody has seen; returns how many messages they completed. */
+int64_t inbox_skip(struct inbox *in, size_t n);

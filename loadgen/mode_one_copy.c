@@ -10,16 +10,6 @@ struct one_copy {
 	struct iovec iov[LIMIT_FIELDS_MAX];
 };
 
-ssize_t mode_plain_recv(struct lane *ln, size_t len)
-{
-	ssize_t n = recv(ln->fd, ln->buf, len, ln->recv_flags);
-
-	if (n > 0)
-		return n;
-	ln->call = n ? "recv" : "recv (the peer has closed)";
-	return n ? -errno : 0;
-}
-
 static ssize_t one_copy_send(struct lane *ln, size_t len)
 {
 	struct one_copy *s = ln->state;
@@ -37,8 +27,6 @@ static ssize_t one_copy_send(struct lane *ln, size_t len)
 const struct transfer_mode mode_one_copy = {
 	.name = "one-copy",
 	.summary = "sendmsg() with an iovec of the fields: the kernel copies, nothing is packed",
-	.caps = MODE_TX | MODE_RX,
 	.state_size = sizeof(struct one_copy),
 	.send = one_copy_send,
-	.recv = mode_plain_recv,
 };

@@ -60,10 +60,9 @@ static ssize_t two_copy_send(struct lane *ln, size_t len)
 const struct transfer_mode mode_two_copy = {
 	.name = "two-copy",
 	.summary = "fields packed into one buffer, then send(): a copy by the program and one by the kernel",
-	.caps = MODE_TX | MODE_RX | MODE_PACKS,
+	.caps = MODE_PACKS,
 	.state_size = sizeof(struct two_copy),
 	.open = two_copy_open,
 	.close = two_copy_close,
 	.send = two_copy_send,
-	.recv = mode_plain_recv,
 };

@@ -16,7 +16,7 @@
 #include "zctrack.h"
 
 #define CALL_MAX (16u << 20) /* bytes of one call, so that ids and their bytes stay 32 bits wide */
-#define CALL_MIN (64u << 10)
+#define CALL_MIN (4u << 10)
 
 struct zero_copy {
 	struct zctrack track;
@@ -35,8 +35,7 @@ static int zero_copy_probe(void)
 	return setsockopt(fd, SOL_SOCKET, SO_ZEROCOPY, &one, sizeof(one)) < 0 ? -errno : 0;
 }
 
-/* One call must not want to pin more than the user may, or it would be refused for ever. */
-static size_t call_max(void)
+size_t pinned_call_max(void)
 {
 	struct rlimit limit;
 
@@ -56,7 +55,7 @@ static int zero_copy_open(struct lane *ln)
 		return 0;
 	if (setsockopt(ln->fd, SOL_SOCKET, SO_ZEROCOPY, &one, sizeof(one)) < 0)
 		return -errno;
-	s->call_max = call_max();
+	s->call_max = pinned_call_max();
 	s->batch = MAX(slots / 8, 1u);
 	/* Twice what whole messages need: a call may accept only a part of one. */
 	r = zctrack_init(&s->track, slots, 2 * slots * (uint32_t)(ln->layout->size / s->call_max + 1), 0);
@@ -130,8 +129,7 @@ static int drain(struct lane *ln)
 	return sends;
 }
 
-/* An error of the socket itself also wakes a poll for completions. */
-static int socket_error(struct lane *ln)
+int socket_error(struct lane *ln)
 {
 	socklen_t len = sizeof(int);
 	int error = 0;
@@ -185,12 +183,11 @@ const struct transfer_mode mode_zero_copy = {
 	.name = "zero-copy",
 	.summary = "sendmsg(MSG_ZEROCOPY) from a ring of buffers: the kernel pins pages, or says that it "
 		   "copied after all",
-	.caps = MODE_TX | MODE_RX | MODE_DEFERRED | MODE_PINS,
+	.caps = MODE_DEFERRED | MODE_PINS,
 	.state_size = sizeof(struct zero_copy),
 	.probe = zero_copy_probe,
 	.open = zero_copy_open,
 	.close = zero_copy_close,
 	.send = zero_copy_send,
-	.recv = mode_plain_recv,
 	.reap = zero_copy_reap,
 };

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Paths: loopback, and a veth pair between two anonymous network namespaces. */
+/* Paths: loopback, a veth pair between two anonymous network namespaces, two named namespaces that exist. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ifaddrs.h>
 #include <limits.h>
 #include <linux/ethtool.h>
 #include <linux/sockios.h>
@@ -12,6 +13,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include "mode.h"
 #include "netpath.h"
 #include "rtnl.h"
 
@@ -42,9 +44,10 @@ static void set_address(struct netpath *path, int ipv6, const char *text)
 	}
 }
 
-static int open_loopback(int ipv6, struct netpath *path, struct fault *reterr)
+static int open_loopback(const char *names, int ipv6, struct netpath *path, struct fault *reterr)
 {
-	path->device[LG_SENDER] = path->device[LG_RECEIVER] = "lo";
+	str_copy(path->device[LG_SENDER], "lo");
+	str_copy(path->device[LG_RECEIVER], "lo");
 	set_address(path, ipv6, ipv6 ? "::1" : "127.0.0.1");
 	return 0;
 }
@@ -171,7 +174,7 @@ static int join_networks(const struct netpath *path, int ipv6)
 	return r;
 }
 
-static int open_veth(int ipv6, struct netpath *path, struct fault *reterr)
+static int open_veth(const char *names, int ipv6, struct netpath *path, struct fault *reterr)
 {
 	int r;
 
@@ -183,34 +186,167 @@ static int open_veth(int ipv6, struct netpath *path, struct fault *reterr)
 		return fault_set(reterr, r, "veth", "path",
 			"path veth: cannot make or address the pair: %s%s", strerror(-r),
 			r == -EPERM || r == -EACCES ? USERNS_HINT : "");
-	path->device[LG_SENDER] = veth_names[LG_SENDER];
-	path->device[LG_RECEIVER] = veth_names[LG_RECEIVER];
+	str_copy(path->device[LG_SENDER], veth_names[LG_SENDER]);
+	str_copy(path->device[LG_RECEIVER], veth_names[LG_RECEIVER]);
 	set_address(path, ipv6, ipv6 ? veth_addr6[LG_SENDER] : veth_addr4[LG_SENDER]);
 	return 0;
 }
 
-static const struct {
+#define NETNS_FOLDER "/run/netns/"
+#define NETNS_NAME 32
+#define NETNS_CHARACTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
+
+/* "SERVER,CLIENT" into its two names; 0 if it is not of that form. */
+static int split_names(const char *names, char ret[LG_SIDES][NETNS_NAME + 1])
+{
+	for (int side = 0; side < LG_SIDES; side++) {
+		size_t n = strspn(names, NETNS_CHARACTERS);
+
+		if (n < 1 || n > NETNS_NAME || names[n] != (side == LG_SENDER ? ',' : 0))
+			return 0;
+		snprintf(ret[side], NETNS_NAME + 1, "%.*s", (int)n, names);
+		names += n + 1;
+	}
+	return 1;
+}
+
+static int valid_names(const char *names)
+{
+	char split[LG_SIDES][NETNS_NAME + 1];
+
+	return split_names(names, split);
+}
+
+static int enter_named(const char *name, int *ret_fd, struct fault *reterr)
+{
+	char file[sizeof(NETNS_FOLDER) + NETNS_NAME];
+	_cleanup_close_ int fd = -1;
+	int error;
+
+	snprintf(file, sizeof(file), NETNS_FOLDER "%s", name);
+	fd = open(file, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0 && setns(fd, CLONE_NEWNET) == 0) {
+		*ret_fd = TAKE_FD(fd);
+		return 0;
+	}
+	error = errno;
+	return fault_set(reterr, -error, "namespaces", "path", "path netns: cannot enter %s: %s%s", file,
+		strerror(error),
+		error == EPERM || error == EACCES ? "; named namespaces are for a load generator with "
+						    "CAP_SYS_ADMIN, as root has it"
+						  : "");
+}
+
+/* An address that another namespace might reach. */
+static int usable(const struct ifaddrs *a, int family)
+{
+	if (!a->ifa_addr || a->ifa_addr->sa_family != family || !(a->ifa_flags & IFF_UP) ||
+		a->ifa_flags & IFF_LOOPBACK)
+		return 0;
+	return family == AF_INET ||
+	       !IN6_IS_ADDR_LINKLOCAL(&((const struct sockaddr_in6 *)a->ifa_addr)->sin6_addr);
+}
+
+static const void *address_of(const struct sockaddr *a, size_t *ret_len)
+{
+	*ret_len = a->sa_family == AF_INET6 ? sizeof(struct in6_addr) : sizeof(struct in_addr);
+	if (a->sa_family == AF_INET6)
+		return &((const struct sockaddr_in6 *)a)->sin6_addr;
+	return &((const struct sockaddr_in *)a)->sin_addr;
+}
+
+/* In the client's namespace: the first of the server's addresses to which there is a route. */
+static int choose_address(const struct ifaddrs *all, int family, struct netpath *path, struct rtnl_route *ret)
+{
+	for (const struct ifaddrs *a = all; a; a = a->ifa_next) {
+		const void *addr;
+		size_t len;
+
+		if (!usable(a, family))
+			continue;
+		addr = address_of(a->ifa_addr, &len);
+		if (rtnl_route_get(family, addr, len, ret) < 0)
+			continue;
+		path->addr_len =
+			family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+		memcpy(&path->addr, a->ifa_addr, path->addr_len);
+		return 0;
+	}
+	return -ENETUNREACH;
+}
+
+DEFINE_CLEANUP(struct ifaddrs *, freeifaddrs)
+
+static int open_netns(const char *names, int ipv6, struct netpath *path, struct fault *reterr)
+{
+	_cleanup_(freeifaddrsp) struct ifaddrs *all = NULL;
+	int family = ipv6 ? AF_INET6 : AF_INET, r;
+	char name[LG_SIDES][NETNS_NAME + 1];
+	struct rtnl_route there, back;
+
+	split_names(names, name);
+	r = enter_named(name[LG_SENDER], &path->ns[LG_SENDER], reterr);
+	if (r < 0)
+		return r;
+	if (getifaddrs(&all) < 0)
+		return fault_set(reterr, -errno, "namespaces", "path", "path netns: no addresses of %s: %s",
+			name[LG_SENDER], strerror(errno));
+	r = enter_named(name[LG_RECEIVER], &path->ns[LG_RECEIVER], reterr);
+	if (r < 0)
+		return r;
+	r = choose_address(all, family, path, &there);
+	if (r < 0)
+		return fault_set(reterr, r, "no_route", "path",
+			"path netns: namespace %s has no %s address on an interface that is up and that %s "
+			"has "
+			"a route to",
+			name[LG_SENDER], ipv6 ? "IPv6" : "IPv4", name[LG_RECEIVER]);
+	if_indextoname(there.ifindex, path->device[LG_RECEIVER]);
+	r = netpath_enter(path, LG_SENDER);
+	if (r >= 0)
+		r = rtnl_route_get(family, there.from, ipv6 ? 16 : 4, &back);
+	if (r < 0)
+		return fault_set(reterr, r, "no_route", "path", "path netns: %s has no route back to %s: %s",
+			name[LG_SENDER], name[LG_RECEIVER], strerror(-r));
+	if_indextoname(back.ifindex, path->device[LG_SENDER]);
+	return 0;
+}
+
+/* A row with valid() is the beginning of a name; what follows is for its open(). */
+static const struct path_row {
 	const char *name;
-	int (*open)(int ipv6, struct netpath *path, struct fault *reterr);
+	int (*open)(const char *names, int ipv6, struct netpath *path, struct fault *reterr);
+	int (*valid)(const char *names);
 } paths[] = {
-	{"loopback", open_loopback},
-	{"veth", open_veth},
+	{"loopback", open_loopback, NULL},
+	{"veth", open_veth, NULL},
+	{"netns:", open_netns, valid_names},
 };
+
+static const struct path_row *find_path(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
+		size_t n = strlen(paths[i].name);
+
+		if (strncmp(paths[i].name, name, n) == 0 &&
+			(paths[i].valid ? paths[i].valid(name + n) : !name[n]))
+			return &paths[i];
+	}
+	return NULL;
+}
 
 int netpath_known(const char *name)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(paths); i++)
-		if (str_eq(paths[i].name, name))
-			return 1;
-	return 0;
+	return find_path(name) != NULL;
 }
 
 int netpath_open(const char *name, int ipv6, struct netpath *ret, struct fault *reterr)
 {
+	const struct path_row *row = find_path(name);
+
 	*ret = (struct netpath){.ns = {-1, -1}};
-	for (size_t i = 0; i < ARRAY_SIZE(paths); i++)
-		if (str_eq(paths[i].name, name))
-			return paths[i].open(ipv6, ret, reterr);
+	if (row)
+		return row->open(name + strlen(row->name), ipv6, ret, reterr);
 	return fault_set(reterr, -EINVAL, "unknown_name", "path", "'%s' is not a path", name);
 }
 

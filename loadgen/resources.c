@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/capability.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
@@ -33,7 +34,7 @@ uint32_t ring_slots(uint64_t size, uint32_t lanes, uint64_t memlock)
 int resources_raise_limits(const struct lg_plan *plan, struct fault *reterr)
 {
 	struct rlimit limit, endless = {RLIM_INFINITY, RLIM_INFINITY};
-	rlim_t need = plan->lanes * LG_SIDES + SPARE_FDS;
+	rlim_t need = plan->lanes * LG_SIDES * (1 + transfer_mode_find(plan->mode)->fds) + SPARE_FDS;
 
 	/* Pinned pages are locked memory: without a limit where that is allowed, else as much as is allowed.
 	 */
@@ -66,13 +67,34 @@ static int may_lock_all(void)
 	return syscall(SYS_capget, &header, data) == 0 && (data[0].effective & (1u << CAP_IPC_LOCK));
 }
 
+static int memlock_is_limited(struct rlimit *ret)
+{
+	return getrlimit(RLIMIT_MEMLOCK, ret) == 0 && ret->rlim_cur != RLIM_INFINITY;
+}
+
 static uint64_t memlock_limit(void)
 {
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_MEMLOCK, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY || may_lock_all())
-		return UINT64_MAX;
-	return limit.rlim_cur;
+	return memlock_is_limited(&limit) && !may_lock_all() ? limit.rlim_cur : UINT64_MAX;
+}
+
+int resources_drop_privileges(struct fault *reterr)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct keep[_LINUX_CAPABILITY_U32S_3] = {};
+	struct rlimit limit;
+
+	/* Where even root is held to a small RLIMIT_MEMLOCK (some containers and VMs), pages of MSG_ZEROCOPY
+	 * and SENDMSG_ZC are exempt from it by this capability only; the ring was made for that. */
+	if (memlock_is_limited(&limit) && may_lock_all())
+		keep[0].effective = keep[0].permitted = 1u << CAP_IPC_LOCK;
+	/* Kernels before 4.3 have no ambient set to be cleared. */
+	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	if (syscall(SYS_capset, &header, keep) < 0)
+		return fault_set(reterr, -errno, "privileges", "", "cannot give up capabilities: capset: %s",
+			strerror(errno));
+	return 0;
 }
 
 /* kB of MemAvailable, 0 if it is not to be had. */
@@ -93,7 +115,8 @@ int resources_ring(const struct lg_plan *plan, uint32_t *ret, struct fault *rete
 	const struct transfer_mode *mode = transfer_mode_find(plan->mode);
 	const struct workload *w = workload_find(plan->workload);
 	uint32_t senders = plan->lanes * (w->sends[LG_SENDER] + w->sends[LG_RECEIVER]);
-	uint32_t ring = mode->caps & MODE_DEFERRED ? ring_slots(plan->size, senders, memlock_limit()) : 1;
+	uint64_t lockable = mode->caps & MODE_PINS ? memlock_limit() : UINT64_MAX;
+	uint32_t ring = mode->caps & MODE_DEFERRED ? ring_slots(plan->size, senders, lockable) : 1;
 	uint64_t buffers = ring + !!(mode->caps & MODE_PACKS), have = memory_available();
 	uint64_t need = senders * plan->size * buffers / 1024;
 

@@ -12,6 +12,13 @@ uint32_t ring_slots(uint64_t size, uint32_t lanes, uint64_t memlock);
 /* RLIMIT_NOFILE and RLIMIT_MEMLOCK, as far as this process may. */
 int resources_raise_limits(const struct lg_plan *plan, struct fault *reterr);
 
+/*
+ * Gives up all capabilities, for the calling thread and those it starts: to be called when sockets and
+ * namespaces are there, before the lanes. Of a process that may not lock as much as it wants without
+ * CAP_IPC_LOCK, that one is kept.
+ */
+int resources_drop_privileges(struct fault *reterr);
+
 /* How many message buffers each sender gets: a ring for a deferred mode, else 1; -ENOMEM if the machine has
  * not the memory for all of them. To be called in the user namespace that the traffic will run in. */
 int resources_ring(const struct lg_plan *plan, uint32_t *ret, struct fault *reterr);

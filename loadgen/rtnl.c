@@ -30,7 +30,9 @@ static int call(struct nlmsghdr *nlh, mnl_cb_t cb, void *data)
 	if (mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) < 0)
 		return -errno;
 	while (r > MNL_CB_STOP) {
-		n = mnl_socket_recvfrom(nl, buf, sizeof(buf));
+		do {
+			n = mnl_socket_recvfrom(nl, buf, sizeof(buf));
+		} while (n < 0 && errno == EINTR);
 		if (n < 0)
 			return -errno;
 		r = mnl_cb_run(buf, (size_t)n, 1, mnl_socket_get_portid(nl), cb, data);
@@ -133,5 +135,46 @@ int rtnl_link_get(const char *name, struct rtnl_link *ret)
 	if (r < 0)
 		return r;
 	*ret = link;
+	return 0;
+}
+
+static int route_attr(const struct nlattr *attr, void *data)
+{
+	struct rtnl_route *route = data;
+	uint16_t len = mnl_attr_get_payload_len(attr);
+
+	switch (mnl_attr_get_type(attr)) {
+	case RTA_OIF:
+		route->ifindex = mnl_attr_get_u32(attr);
+		break;
+	case RTA_PREFSRC:
+		memcpy(route->from, mnl_attr_get_payload(attr), MIN(len, sizeof(route->from)));
+		break;
+	}
+	return MNL_CB_OK;
+}
+
+static int route_reply(const struct nlmsghdr *nlh, void *data)
+{
+	return mnl_attr_parse(nlh, sizeof(struct rtmsg), route_attr, data);
+}
+
+int rtnl_route_get(int family, const void *addr, size_t len, struct rtnl_route *ret)
+{
+	uint8_t buf[BUFFER] = {};
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
+	struct rtnl_route route = {};
+	struct rtmsg *rtm;
+	int r;
+
+	nlh->nlmsg_type = RTM_GETROUTE;
+	rtm = mnl_nlmsg_put_extra_header(nlh, sizeof(*rtm));
+	rtm->rtm_family = (uint8_t)family;
+	rtm->rtm_dst_len = (uint8_t)(len * 8);
+	mnl_attr_put(nlh, RTA_DST, len, addr);
+	r = call(nlh, route_reply, &route);
+	if (r < 0)
+		return r;
+	*ret = route;
 	return 0;
 }

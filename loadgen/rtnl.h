@@ -18,3 +18,11 @@ int rtnl_link_up(const char *name);
 int rtnl_address_add(
 	const char *name, int family, const void *addr, size_t len, uint8_t prefix); /* no DAD for IPv6 */
 int rtnl_link_get(const char *name, struct rtnl_link *ret);
+
+struct rtnl_route {
+	uint32_t ifindex;
+	uint8_t from[16]; /* the address that the kernel would send from; len bytes of it */
+};
+
+/* The route to an address of len bytes, 4 or 16; -ENETUNREACH and the like if there is none. */
+int rtnl_route_get(int family, const void *addr, size_t len, struct rtnl_route *ret);

@@ -2,6 +2,7 @@
 /* Connecting all lanes. */
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
@@ -100,6 +101,30 @@ static int same_address(const struct sockaddr_in6 *a, const struct sockaddr_in6 
 	return memcmp(&a->sin6_addr, &b->sin6_addr, sizeof(a->sin6_addr)) == 0;
 }
 
+/*
+ * connect() that outlives an interruption. There are some without any signal: the kernel's end of an
+ * io_uring, such as a probe's, is worked off in the thread that made it, and interrupts the call that it
+ * happens to be in.
+ */
+static int connect_whole(int fd, const struct sockaddr_in6 *addr, socklen_t len)
+{
+	struct pollfd p = {.fd = fd, .events = POLLOUT};
+	socklen_t size = sizeof(int);
+	int error = 0, n;
+
+	if (connect(fd, (const struct sockaddr *)addr, len) == 0)
+		return 0;
+	/* EINPROGRESS is what SO_SNDTIMEO makes of a peer that does not answer. */
+	if (errno != EINTR)
+		return errno == EINPROGRESS ? -ETIMEDOUT : -errno;
+	do {
+		n = poll(&p, 1, CONNECT_S * 1000);
+	} while (n < 0 && errno == EINTR);
+	if (n <= 0)
+		return n ? -errno : -ETIMEDOUT;
+	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0 ? -errno : -error;
+}
+
 /* Anybody on the host may connect to a port of the loopback: only the peer that we made is taken. */
 static int accept_own(int listener, int client, int *ret)
 {
@@ -112,7 +137,9 @@ static int accept_own(int listener, int client, int *ret)
 		_cleanup_close_ int fd = -1;
 
 		len = sizeof(peer);
-		fd = accept4(listener, (struct sockaddr *)&peer, &len, SOCK_CLOEXEC);
+		do {
+			fd = accept4(listener, (struct sockaddr *)&peer, &len, SOCK_CLOEXEC);
+		} while (fd < 0 && errno == EINTR);
 		if (fd < 0)
 			return -errno;
 		if (same_address(&own, &peer)) {
@@ -131,8 +158,9 @@ static int connect_lane(const struct lg_plan *plan, int listener, const struct s
 	r = new_socket(plan, addr->sin6_family, &fds[LG_RECEIVER], reterr);
 	if (r < 0)
 		return r;
-	if (connect(fds[LG_RECEIVER], (const struct sockaddr *)addr, len) < 0)
-		return fault_set(reterr, -errno, "connect", "", "connect: %s", strerror(errno));
+	r = connect_whole(fds[LG_RECEIVER], addr, len);
+	if (r < 0)
+		return fault_set(reterr, r, "connect", "", "connect: %s", strerror(-r));
 	r = accept_own(listener, fds[LG_RECEIVER], &fds[LG_SENDER]);
 	if (r < 0)
 		return fault_set(reterr, r, "accept", "", "accept: %s", strerror(-r));

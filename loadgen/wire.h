@@ -76,8 +76,9 @@ struct lg_plan {
 	uint64_t warmup_ns, duration_ns;
 	uint32_t sndbuf, rcvbuf; /* bytes asked of SO_SNDBUF and SO_RCVBUF, 0: the kernel's default */
 	char mode[32];		 /* a name of transfer_modes */
+	char receive[32];	 /* a name of receive_modes */
 	char workload[16];	 /* "stream" or "rr" */
-	char path[64];		 /* "loopback" or "veth" */
+	char path[80];		 /* "loopback", "veth" or "netns:SERVER,CLIENT" */
 	char congestion[16];	 /* "" : the namespace's default */
 };
 
@@ -89,14 +90,16 @@ struct lg_counts {
 	uint64_t bytes_sent, bytes_received;	   /* what send* and recv* returned */
 	uint64_t send_calls, recv_calls;	   /* that moved at least a byte */
 	uint64_t pack_copies, pack_bytes;	   /* memcpy of a field into the packed buffer, and its bytes */
-	uint64_t zc_sends;			   /* send calls with MSG_ZEROCOPY that the kernel accepted */
+	uint64_t zc_sends;			   /* sends by MSG_ZEROCOPY or SENDMSG_ZC that the kernel accepted */
 	uint64_t zc_bytes;			   /* and their bytes */
-	uint64_t zc_done, zc_done_copied;	   /* sends completed; of these with SO_EE_CODE_ZEROCOPY_COPIED */
+	uint64_t zc_done, zc_done_copied;	   /* sends completed; of these with SO_EE_CODE_ZEROCOPY_COPIED or
+						    * IORING_NOTIF_USAGE_ZC_COPIED */
 	uint64_t zc_bytes_done, zc_bytes_copied;   /* the same in bytes */
-	uint64_t zc_notifications;		   /* error-queue messages read: one can cover many sends */
-	uint64_t zc_enobufs;			   /* sends refused for lack of optmem, tried again after reaping */
+	uint64_t zc_notifications;		   /* read: one of the error queue can cover many sends */
+	uint64_t zc_enobufs;			   /* sends refused for lack of optmem or lockable memory, tried again after reaping */
 	uint64_t zc_waits;			   /* times that the ring was full and the lane waited for a completion */
 	uint64_t mode[LG_MODE_COUNTERS];	   /* by transfer_mode.counters */
+	uint64_t map_bytes;			   /* of bytes_received: mapped by TCP_ZEROCOPY_RECEIVE, the rest copied */
 };
 
 /*
@@ -142,7 +145,8 @@ struct lg_shm {
 	uint32_t ring;			 /* message buffers a sender of a deferred mode owns, else 1 */
 	uint64_t start_ns, end_ns;	 /* CLOCK_MONOTONIC: the release; the last byte's receive, not before the stop */
 	char clock[16];			 /* source of the stamps: "tsc" or "monotonic" */
-	uint8_t latency_valid;		 /* 0: messages are too short to carry a stamp (under 16 bytes) */
+	uint8_t latency_valid;		 /* 0: messages are too short to carry a stamp (under 16 bytes), or unseen */
+	uint8_t unseen;			 /* 1: the receiver discards the bytes: no sequence, content or stamp is checked */
 	struct lg_device device[LG_SIDES];
 	struct lg_lane lane[] __attribute__((aligned(CACHE_LINE)));
 };

@@ -6,9 +6,9 @@ set -euo pipefail
 
 declare -A sets=(
 	[build]="gcc make clang llvm bpftool libbpf-dev libelf-dev zlib1g-dev libjson-c-dev libsystemd-dev libsqlite3-dev
-		libmnl-dev pkg-config"
+		libmnl-dev liburing-dev pkg-config"
 	[check]="libcmocka-dev python3 python3-pytest python3-jsonschema iperf3 bpftrace strace sqlite3 clang-format iproute2
-		util-linux"
+		util-linux nginx-light redis-server redis-tools curl openssl"
 	[vm]="qemu-system-x86 busybox-static cpio xz-utils zstd kmod"
 	[bench]="iperf3 bpftrace python3"
 )
@@ -51,6 +51,14 @@ if [ ${#missing[@]} -eq 0 ]; then
 fi
 [ "$(id -u)" -eq 0 ] || die "missing: ${missing[*]}
   as root: apt-get update && apt-get install -y --no-install-recommends ${missing[*]}"
+
+# The tests need programs, not services: Debian's packages would start theirs at once.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ] && [ -w "${policy%/*}" ]; then
+	trap 'rm -f "$policy"' EXIT
+	printf '#!/bin/sh\nexit 101\n' >"$policy"
+	chmod 755 "$policy"
+fi
 
 echo "deps: installing ${#missing[@]} of ${#wanted[@]} packages of $*: ${missing[*]}"
 updated=

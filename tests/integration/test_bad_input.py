@@ -8,7 +8,9 @@ import pytest
 from contract import CONTRACT
 from support import SAN, running
 
-KNOWN = {"mode": ["two-copy", "one-copy", "zero-copy"], "workload": ["stream", "rr"], "path": ["loopback", "veth"],
+KNOWN = {"mode": ["two-copy", "one-copy", "zero-copy", "sendfile", "splice", "uring-send", "uring-send-zc"],
+         "receive": ["recv", "recv-trunc", "mmap"], "workload": ["stream", "rr"],
+         "path": ["loopback", "veth", "netns:SERVER,CLIENT"],
          "ledger": ["auto", "fentry", "tracepoint", "off"]}
 RANGES = {"size": (1, 64 << 20), "fields": (1, 64), "threads": (1, 1000), "warmup_ms": (0, 60000),
           "duration_ms": (10, 3600000), "sndbuf": (0, 256 << 20), "rcvbuf": (0, 256 << 20)}

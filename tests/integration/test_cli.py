@@ -21,7 +21,7 @@ from contract import CONTRACT, INTERFACE, STANDARD, check_call, strict_json
 from support import BUILD, TOP, check_result, running, wait_for
 
 QUICK = ("--duration", "60ms", "--warmup", "0")
-COMMANDS = ["run", "probe", "list", "show", "trace", "cancel", "info", "help"]
+COMMANDS = ["run", "sweep", "probe", "list", "show", "trace", "watch", "cancel", "info", "help"]
 ESCAPE = "\x1b"
 
 
@@ -216,10 +216,10 @@ def test_every_member_of_a_spec_has_its_option(daemon):
             "fields": ("--fields", "3"), "threads": ("--threads", "2"), "warmup_ms": ("--warmup", "20ms"),
             "duration_ms": ("--duration", "0.06s"), "verify": ("--verify",), "pin": ("--no-pin",), "perf": ("--no-perf",),
             "ledger": ("--ledger", "off"), "ip": ("--ipv6",), "congestion": ("--congestion", "reno"), "sndbuf": ("--sndbuf", "64KiB"),
-            "rcvbuf": ("--rcvbuf", "65537"), "label": ("--label", "Größe \"1\" 100 %s")}
+            "rcvbuf": ("--rcvbuf", "65537"), "label": ("--label", "Größe \"1\" 100 %s"), "receive": ("--receive", "recv")}
     expected = {"mode": "two-copy", "workload": "rr", "path": "veth", "size": 2048, "fields": 3, "threads": 2, "warmup_ms": 20,
                 "duration_ms": 60, "verify": True, "pin": False, "perf": False, "ledger": "off", "ip": 6, "congestion": "reno",
-                "sndbuf": 65536, "rcvbuf": 65537, "label": "Größe \"1\" 100 %s"}
+                "sndbuf": 65536, "rcvbuf": 65537, "label": "Größe \"1\" 100 %s", "receive": "recv"}
     assert set(args) == set(CONTRACT["type"]["Spec"])
     done = daemon.cli("run", "--json", *[word for words in args.values() for word in words])
     assert done.returncode == 0, done.stderr
@@ -287,7 +287,7 @@ def test_a_failed_run_is_1(daemon):
     assert done.returncode == 1 and check_result(only_document(done.stdout))["error"]["message"]
 
 
-@pytest.mark.parametrize("args", [["run", "--mode", "one-copy"], ["list"], ["show"], ["probe"], ["info"], ["cancel", "x"], ["trace"]], ids=" ".join)
+@pytest.mark.parametrize("args", [["run", "--mode", "one-copy"], ["list"], ["show"], ["probe"], ["info"], ["cancel", "x"], ["trace"], ["watch", "--all"]], ids=" ".join)
 def test_no_daemon_is_3(tmp_path, args):
     absent, stale, file, long = tmp_path / "absent", tmp_path / "stale", tmp_path / "file", "/tmp/" + "x" * 200
     with socket.socket(socket.AF_UNIX) as s:
@@ -365,7 +365,7 @@ def test_books_that_do_not_balance_are_4(daemon, tmp_path):
                                    b'{"error":5}\0', b'{"error":"x"}\0', b'{"error":"io.copyledger.Failed","parameters":{"message":"a\\u001b[31m"}}\0',
                                    b'{"parameters":{"id":"\\u001b[2J","state":"done\\n","result":{"id":"\\u001b","state":"done","spec":{"mode":"\\u202e\\u0007"}}}}\0',
                                    b'{"parameters":{"result":{"state":"done","app":{"throughput_gbps":1e308,"messages":-5,"elapsed_ns":9e18}}}}\0'])
-@pytest.mark.parametrize("args", [["show"], ["info"], ["list"], ["probe"], ["trace", "x"]], ids=" ".join)
+@pytest.mark.parametrize("args", [["show"], ["info"], ["list"], ["probe"], ["trace", "x"], ["watch", "--all"]], ids=" ".join)
 def test_a_daemon_that_talks_nonsense(tmp_path, reply, args):
     """Never a crash, never a byte that steers the terminal."""
     done = ask_fake(tmp_path, reply, *args)

@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import resource
 import shutil
 import signal
 import subprocess
@@ -20,11 +21,22 @@ LONG = {"warmup_ms": 0, "duration_ms": 20000}
 
 
 @pytest.fixture
-def daemon(tmp_path):
-    d = Daemon(tmp_path).start()
-    yield d
-    if d.process.poll() is None:
-        assert d.stop() == 0, d.log.read_text()
+def new_daemon():
+    """Starts daemons; those that are still alive at the end must end well."""
+    made = []
+
+    def start_one(*args, **kwargs):
+        made.append(Daemon(*args, **kwargs))
+        return made[-1].start()
+
+    yield start_one
+    alive = [d for d in made if d.process.poll() is None]
+    assert [d.stop() for d in alive] == [0] * len(alive), [d.log.read_text() for d in alive]
+
+
+@pytest.fixture
+def daemon(new_daemon, tmp_path):
+    return new_daemon(tmp_path)
 
 
 def state_of(daemon, run):
@@ -53,9 +65,7 @@ def result_of(daemon, run):
 
 
 def next_run_balances(daemon, **spec):
-    misses = check_books(daemon.run(**{"mode": "zero-copy", "path": "veth", **SHORT, **spec}))
-    if misses:  # the kernel's doing; another run may be spared
-        assert not check_books(daemon.run(**{"mode": "zero-copy", "path": "veth", **SHORT, **spec}))
+    check_books(daemon.run(**{"mode": "zero-copy", "path": "veth", **SHORT, **spec}))
 
 
 def is_alive(pid):
@@ -107,8 +117,7 @@ class Traces:
                                      [p for p in self.children if is_alive(p)], self.namespaces & all_namespaces())
 
 
-@pytest.mark.parametrize("path", ("loopback", "veth"))
-@pytest.mark.parametrize("mode", ("zero-copy", "two-copy"))
+@pytest.mark.parametrize("mode, path", (("zero-copy", "loopback"), ("zero-copy", "veth"), ("two-copy", "veth")))
 def test_daemon_is_killed(daemon, mode, path):
     before = links()
     run = start(daemon, mode=mode, path=path, threads=2)
@@ -116,7 +125,7 @@ def test_daemon_is_killed(daemon, mode, path):
     assert traces.programs and len(traces.children) == 1 and bool(traces.namespaces) == (path == "veth")
     daemon.kill()
     traces.check_gone()
-    assert links() == before
+    assert wait_for(lambda: links() == before)
     daemon.start()  # on the same socket path and state directory
     row = next(r for r in daemon.call("ListRuns")["parameters"]["runs"] if r["id"] == run)
     assert row["state"] == "failed"
@@ -126,28 +135,30 @@ def test_daemon_is_killed(daemon, mode, path):
     next_run_balances(daemon, mode=mode, path=path)
 
 
-def test_daemon_is_killed_at_many_moments(tmp_path):
+def test_daemon_is_killed_at_many_moments(new_daemon, tmp_path):
     """Again and again, a little later each time, with a run waiting behind the running one."""
-    before, runs = links(), []
-    for i in range(12):
-        daemon = Daemon(tmp_path).start()
+    before, runs, traces = links(), [], []
+    for i in range(10):
+        daemon = new_daemon(tmp_path)
         runs += [start(daemon, until=None, path=("loopback", "veth")[i % 2], mode=("zero-copy", "one-copy")[i // 2 % 2])
                  for _ in range(2)]
         time.sleep(0.02 * i)
-        traces = Traces(daemon)
+        traces.append(Traces(daemon))
         daemon.kill()
-        traces.check_gone()
-    assert links() == before
-    daemon = Daemon(tmp_path).start()
+    daemon = new_daemon(tmp_path)
+    for t in traces:
+        t.check_gone()
+    assert wait_for(lambda: links() == before)
     states = {r["id"]: r["state"] for r in daemon.call("ListRuns", {"limit": 100})["parameters"]["runs"]}
     assert {r: states.get(r) for r in runs} == {r: "failed" for r in runs}
     next_run_balances(daemon)
-    assert daemon.stop() == 0
 
 
 @pytest.mark.parametrize("path", ("loopback", "veth"))
 @pytest.mark.parametrize("name", ("KILL", "SEGV"))
 def test_child_is_killed(daemon, name, path):
+    if name == "SEGV" and support.SAN:
+        pytest.skip("a sanitizer turns the signal into an exit status")
     before = links()
     run = start(daemon, path=path, threads=2)
     traces, daemon_pid = Traces(daemon), daemon.process.pid
@@ -161,7 +172,7 @@ def test_child_is_killed(daemon, name, path):
     assert next(s for s in result["ledger"]["sites"] if s["site"] == "rx_copy")["bytes"] > 0
     assert result["ledger"]["balance"]
     traces.check_gone()
-    assert links() == before
+    assert wait_for(lambda: links() == before)
     assert daemon.process.poll() is None and daemon.call("GetInfo")["parameters"]["pid"] == daemon_pid
     next_run_balances(daemon, path=path)
 
@@ -180,19 +191,18 @@ def test_child_is_stopped(daemon):
 
 
 @pytest.mark.parametrize("path", ("loopback", "veth"))
-def test_daemon_is_terminated(tmp_path, path):
+def test_daemon_is_terminated(new_daemon, tmp_path, path):
     before = links()
-    daemon = Daemon(tmp_path).start()
+    daemon = new_daemon(tmp_path)
     run, waiting = start(daemon, path=path), start(daemon, until=None)
     traces = Traces(daemon)
     assert daemon.stop() == 0, daemon.log.read_text()
     traces.check_gone()
-    assert links() == before and not daemon.socket.exists()
+    assert wait_for(lambda: links() == before) and not daemon.socket.exists()
     daemon.start()
     for ident in (run, waiting):
         result = check_result_of_ended(daemon, ident)
         assert result["state"] == "cancelled"
-    assert daemon.stop() == 0
 
 
 def check_result_of_ended(daemon, run):
@@ -215,7 +225,7 @@ def test_cancel(daemon, phase, path):
     if phase == "measuring":
         # an orderly end: all that was sent came through and is booked
         assert result["app"]["bytes_received"] > 0
-        assert not check_books({**result, "state": "done"})
+        check_books({**result, "state": "done"})
     assert daemon.call("CancelRun", {"id": run})["error"] == "io.copyledger.NotRunning"
     assert wait_for(lambda: not daemon.children())
     next_run_balances(daemon, path=path)
@@ -266,36 +276,29 @@ def test_queue_keeps_its_order(daemon):
 
 def test_client_vanishes(daemon):
     with daemon.connect() as v:
-        run = v.call("StartRun", {"spec": {"mode": "one-copy", "warmup_ms": 50, "duration_ms": 500}})["parameters"]["id"]
+        spec = {"mode": "one-copy", "warmup_ms": 50, "duration_ms": 500}
+        run = v.call("StartRun", {"spec": spec})["parameters"]["id"]
         v.send("FollowRun", {"id": run}, more=True)
         v.receive()
-    assert not check_books(result_of(daemon, run))
+    check_books(result_of(daemon, run))
 
 
 # ---- the disk ----
 
-def small_disk(folder):
-    """A prefix that mounts 1 MiB of memory as the state directory, for the daemon's eyes only."""
+def mounting(folder, options):
+    """A prefix that mounts memory as the state directory, for the daemon's eyes only."""
     (folder / "state").mkdir()
-    mount = f"mount --make-rprivate / && mount -t tmpfs -o size=1m nodev '{folder}/state' && exec \"$@\""
-    return ["unshare", "-m", "sh", "-c", mount, "sh"]
-
-
-@pytest.fixture
-def on_small_disk(tmp_path):
-    prefix = small_disk(tmp_path)
+    mount = f"mount --make-rprivate / && mount -t tmpfs -o {options} nodev '{folder}/state' && exec \"$@\""
+    prefix = ["unshare", "-m", "sh", "-c", mount, "sh"]
     if subprocess.run([*prefix, "true"], capture_output=True).returncode:
         pytest.skip("a file system cannot be mounted here")
-    d = Daemon(tmp_path, prefix=prefix).start()
-    d.seen = Path(f"/proc/{d.process.pid}/root{d.state}")
-    yield d
-    assert d.stop() == 0, d.log.read_text()
+    return prefix
 
 
 def check_not_stored(daemon):
     """The run ends well, its client has the result, and a typed warning says where it is not."""
     result = daemon.run(mode="zero-copy", **SHORT)
-    assert not check_books(result)
+    check_books(result)
     warnings = {w["code"]: w["message"] for w in result["warnings"]}
     assert "not_stored" in warnings and len(warnings["not_stored"]) > 10
     # for as long as this daemon lives it still knows the result
@@ -306,50 +309,47 @@ def check_not_stored(daemon):
 
 def check_stored(daemon):
     result = daemon.run(mode="zero-copy", **SHORT)
-    assert not check_books(result) and "not_stored" not in [w["code"] for w in result["warnings"]]
+    check_books(result)
+    assert "not_stored" not in [w["code"] for w in result["warnings"]]
     return result
 
 
-def test_disk_full(on_small_disk):
-    daemon = on_small_disk
+def test_disk_full(new_daemon, tmp_path):
+    daemon = new_daemon(tmp_path, prefix=mounting(tmp_path, "size=1m"))
     kept = check_stored(daemon)
-    with (daemon.seen / "filler").open("wb", buffering=0) as f, pytest.raises(OSError):
+    filler = Path(f"/proc/{daemon.process.pid}/root{daemon.state}/filler")
+    with filler.open("wb", buffering=0) as f, pytest.raises(OSError):
         while True:
             f.write(b"x" * 4096)
     lost = check_not_stored(daemon)
-    (daemon.seen / "filler").unlink()
+    filler.unlink()
     again = check_stored(daemon)
     listed = [r["id"] for r in daemon.call("ListRuns")["parameters"]["runs"]]
     assert listed == [again["id"], lost["id"], kept["id"]]
 
 
-def test_disk_becomes_read_only(on_small_disk):
-    daemon = on_small_disk
+def test_files_may_not_grow(daemon):
+    """Not even the memory that is shared with the child can be made: a typed error, and all is well afterwards."""
     kept = check_stored(daemon)
-    subprocess.run(["nsenter", "-t", str(daemon.process.pid), "-m", "mount", "-o", "remount,ro", str(daemon.state)])
-    # an open file for writing may forbid it; then there is nothing to test on this kernel
-    if os.access(daemon.seen, os.W_OK):
-        pytest.skip("the state directory cannot be made read-only while the store is open")
-    check_not_stored(daemon)
-    assert kept["id"] in [r["id"] for r in daemon.call("ListRuns")["parameters"]["runs"]]
+    resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+    reply = daemon.call("StartRun", {"spec": {"mode": "zero-copy", **SHORT}})
+    assert reply["error"] == "io.copyledger.Failed" and "File too large" in reply["parameters"]["message"]
+    assert daemon.call("GetInfo")["parameters"]["state"] == "idle"
+    resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    again = check_stored(daemon)
+    assert [r["id"] for r in daemon.call("ListRuns")["parameters"]["runs"]] == [again["id"], kept["id"]]
 
 
-def test_disk_is_read_only_from_the_start(tmp_path):
-    (tmp_path / "state").mkdir()
-    mount = f"mount --make-rprivate / && mount -t tmpfs -o ro nodev '{tmp_path}/state' && exec \"$@\""
-    prefix = ["unshare", "-m", "sh", "-c", mount, "sh"]
-    if subprocess.run([*prefix, "true"], capture_output=True).returncode:
-        pytest.skip("a file system cannot be mounted here")
-    daemon = Daemon(tmp_path, prefix=prefix).start()
+def test_disk_is_read_only(new_daemon, tmp_path):
+    daemon = new_daemon(tmp_path, prefix=mounting(tmp_path, "ro"))
     info = daemon.call("GetInfo")["parameters"]
     assert info["state_directory"] is None and any(str(daemon.state) in w for w in info["warnings"]), info
     check_not_stored(daemon)
-    assert daemon.stop() == 0
 
 
-def test_store_is_rubbish(tmp_path):
+def test_store_is_rubbish(new_daemon, tmp_path):
     """A damaged store does not keep the daemon from starting and measuring, and it says what it found."""
-    daemon = Daemon(tmp_path).start()
+    daemon = new_daemon(tmp_path)
     check_stored(daemon)
     assert daemon.stop() == 0
     damaged = [p for p in daemon.state.iterdir() if p.is_file()]
@@ -358,14 +358,13 @@ def test_store_is_rubbish(tmp_path):
         p.write_bytes(b"\x00rubbish" * 1000)
     daemon.start()
     assert daemon.call("GetInfo")["parameters"]["warnings"]
-    assert not check_books(daemon.run(mode="one-copy", **SHORT))
-    assert daemon.stop() == 0
+    check_books(daemon.run(mode="one-copy", **SHORT))
 
 
 # ---- what is missing ----
 
-def test_no_load_generator(tmp_path):
-    daemon = Daemon(tmp_path, "--loadgen", "/nonexistent/load").start()
+def test_no_load_generator(new_daemon, tmp_path):
+    daemon = new_daemon(tmp_path, "--loadgen", "/nonexistent/load")
     reply = daemon.call("StartRun", {"spec": {"mode": "one-copy", **SHORT}})
     if "error" in reply:
         assert reply["error"] == "io.copyledger.Failed" and reply["parameters"]["code"] == "no_loadgen"
@@ -377,16 +376,14 @@ def test_no_load_generator(tmp_path):
     assert "/nonexistent/load" in text and "No such file" in text
     assert daemon.call("GetInfo")["parameters"]["state"] == "idle"
     assert not daemon.children() and not daemon.programs()
-    assert daemon.stop() == 0
 
 
-def test_load_generator_that_ends_at_once(tmp_path):
-    daemon = Daemon(tmp_path, "--loadgen", "/bin/false").start()
+def test_load_generator_that_ends_at_once(new_daemon, tmp_path):
+    daemon = new_daemon(tmp_path, "--loadgen", "/bin/false")
     result = result_of(daemon, start(daemon, until=None))
     assert result["state"] == "failed" and "status 1" in result["error"]["message"]
     assert result["error"]["signal"] is None
     assert not daemon.children() and not daemon.programs()
-    assert daemon.stop() == 0
 
 
 @pytest.fixture
@@ -403,9 +400,9 @@ def nobodys_folder():
     shutil.rmtree(folder)
 
 
-def test_not_root(nobodys_folder):
+def test_not_root(nobodys_folder, new_daemon):
     prefix = ["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups"]
-    daemon = Daemon(nobodys_folder, prefix=prefix, program=nobodys_folder / "copyledgerd").start()
+    daemon = new_daemon(nobodys_folder, prefix=prefix, program=nobodys_folder / "copyledgerd")
     for path in ("loopback", "veth"):
         result = daemon.run(mode="zero-copy", path=path, **SHORT)
         if result["state"] == "failed":  # a host may forbid user namespaces; then the sysctl is named
@@ -414,8 +411,8 @@ def test_not_root(nobodys_folder):
         assert result["state"] == "done" and result["app"]["bytes_received"] > 0
         assert result["ledger"] is None and "CAP_BPF" in result["ledger_reason"], result["ledger_reason"]
         assert "no_ledger" in [w["code"] for w in result["warnings"]]
-        assert result["zerocopy"]["verdict"] in ("copied", "mixed") and result["zerocopy"]["verdict_from"] != "the ledger"
+        assert result["zerocopy"]["verdict"] in ("copied", "mixed")
+        assert result["zerocopy"]["verdict_from"] != "the ledger"
     sites = daemon.call("Probe")["parameters"]["sites"]
     assert all(s["reason"] for s in sites if s["evidence"] == "unavailable")
     assert "unavailable" in [s["evidence"] for s in sites]
-    assert daemon.stop() == 0

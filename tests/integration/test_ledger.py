@@ -100,9 +100,8 @@ def check_app(result):
     else:
         check_latency(app["latency_us"])
         assert app["latency_us"]["samples"] == app["messages"]
-    if spec["workload"] == "rr" and spec["size"] >= STAMP_BYTES:
+    if spec["workload"] == "rr":  # by the sender's own clock, so that it needs no stamp
         check_latency(app["round_trip_us"])
-        assert app["round_trip_us"]["max"] >= app["latency_us"]["p50"]
     else:
         assert app["round_trip_us"]["value"] is None
 
@@ -120,14 +119,23 @@ def check_lanes(result):
             assert not ask or given >= ask
 
 
-def check_run(daemon, unavailable, **spec):
+def check_once(daemon, spec):
+    """A run with all that holds for any; returns it, and what the kernel did not show of it."""
     result = daemon.run(**spec)
-    misses = check_books(result)
+    hidden = check_books(result)
     check_app(result)
     check_lanes(result)
     assert {k: result["spec"][k] for k in spec} == spec
-    if misses:
-        pytest.skip(f"the kernel skipped runs of the ledger's programs, and the result says so: {misses}")
+    return result, hidden
+
+
+def check_run(daemon, unavailable, **spec):
+    for _ in range(4):
+        result, hidden = check_once(daemon, spec)
+        if not hidden:
+            break
+    else:
+        pytest.skip(f"in each of four runs the kernel did not run every hook, and the result says so: {hidden}")
     for name, site in sites_of(result).items():
         assert (site["evidence"] == "unavailable") == (name in unavailable), site
     check_copies(result)
@@ -157,7 +165,7 @@ def axes():
         "mode": MODES, "path": PATHS, "workload": ("stream", "rr"),
         "size": (1, 2, 7, 15, 16, 17, 63, 100, 1000, 65537, 1000003), "fields": (1, 3, 8, 64),
         "threads": (1, 2, 16), "ip": (4, 6) if ip6 else (4,), "verify": (False, True), "pin": (True, False),
-        "sndbuf": (0, 4096, 300000), "rcvbuf": (0, 4096, 300000),
+        "sndbuf": (0, 32768, 300000), "rcvbuf": (0, 32768, 300000),
         "congestion": ("", *(c for c in ("cubic", "reno") if c in congestion_controls())),
     }
 
@@ -191,7 +199,7 @@ def test_no_warmup(daemon, unavailable):
 def test_tier_asked_for(daemon, tier):
     result = daemon.run(mode="one-copy", ledger=tier, **SHORT)
     if result["ledger"] and result["ledger"]["tier"] == tier:
-        assert not check_books(result)
+        check_books(result)
         return
     # what the kernel does not have is said, never filled in from the other tier
     assert result["state"] == "done"
@@ -212,7 +220,7 @@ def test_ledger_off(daemon):
 
 
 def test_label_is_kept(daemon):
-    label = "a label: ünïcode, \"quotes\", \\ and \t tab"
+    label = "a label: ünïcode, \"quotes\", \\ and <b>"
     result = daemon.run(mode="one-copy", label=label, **SHORT)
     assert result["spec"]["label"] == label
     listed = daemon.call("ListRuns", {"label": label})["parameters"]["runs"]
@@ -233,7 +241,8 @@ def test_stored_as_followed(daemon):
 
 def test_trace_while_running(daemon):
     with daemon.connect() as v, daemon.connect() as w:
-        run = v.call("StartRun", {"spec": {"mode": "one-copy", "warmup_ms": 0, "duration_ms": 1500}})["parameters"]["id"]
+        spec = {"mode": "one-copy", "warmup_ms": 0, "duration_ms": 1000}
+        run = v.call("StartRun", {"spec": spec})["parameters"]["id"]
         traces = [r["parameters"]["trace"] for r in w.stream("TraceStats", {"id": run, "interval_ms": 200})]
         result = check_result(v.call("FollowRun", {"id": run})["parameters"]["result"])
     for name in ("tx_copy", "rx_copy"):
@@ -243,29 +252,37 @@ def test_trace_while_running(daemon):
     assert traces[-1]["delivered"] == result["ledger"]["delivered"]
 
 
-SOFTWARE = ("task_clock_ns", "context_switches", "migrations", "page_faults")
+SWITCHES = ("context_switches", "context_switches_voluntary", "context_switches_involuntary")
+SOFTWARE = ("task_clock_ns", "cpu_migrations", "page_faults", *SWITCHES)
+HARDWARE = ("cycles", "instructions", "l1d_references", "l1d_misses", "llc_references", "llc_misses", "branch_misses")
 
 
 def test_perf(daemon):
+    """Software events are numbers everywhere. A machine without counters says so, and never 0."""
     probed = {e["name"]: e for e in daemon.call("Probe")["parameters"]["events"]}
     result = daemon.run(mode="two-copy", **SHORT)
-    machine_counts = any(p.name.startswith(("cpu", "armv8")) for p in Path("/sys/bus/event_source/devices").iterdir())
+    counters = any(p.name.startswith(("cpu", "armv")) for p in Path("/sys/bus/event_source/devices").iterdir())
     for side in ("sender", "receiver"):
         events = result["perf"][side]
-        assert set(events) >= set(SOFTWARE) | {"cycles", "instructions"}
+        assert set(events) >= {*SOFTWARE, *HARDWARE}
         for name, e in events.items():
-            if e["value"] is None:
-                assert e["reason"] and not (name in probed and probed[name]["available"]), (name, e)
-                assert name not in SOFTWARE
-            elif name in probed and probed[name]["kind"] == "hardware":
-                assert machine_counts, f"{name} is a number on a machine without counters"
+            assert (e["value"] is not None) == probed[name]["available"], (name, e)
+            assert e["value"] is not None or e["reason"]
+            assert (name in SOFTWARE) == (probed[name]["kind"] == "software")
+        assert all(isinstance(events[name]["value"], int) for name in SOFTWARE)
+        assert counters or all(events[name]["value"] is None for name in HARDWARE)
+        total, voluntary, involuntary = (events[name]["value"] for name in SWITCHES)
+        assert total == voluntary + involuntary
         assert events["task_clock_ns"]["value"] > 0
-        # a lane of two cannot run longer than the window has time for
-        assert events["task_clock_ns"]["value"] <= result["app"]["elapsed_ns"] * 1.5 + 50e6
     clock = sum(result["perf"][s]["task_clock_ns"]["value"] for s in ("sender", "receiver"))
-    assert result["derived"]["cpu_ns_per_byte"] == pytest.approx(clock / result["app"]["bytes_received"], rel=0.01)
-    if result["perf"]["sender"]["cycles"]["value"] is None:
-        assert result["derived"]["cycles_per_byte"]["value"] is None and result["derived"]["cycles_per_byte"]["reason"]
+    derived = result["derived"]
+    assert derived["cpu_ns_per_byte"] == pytest.approx(clock / result["app"]["bytes_received"], rel=1e-6)
+    for name, event in (("cycles_per_byte", "cycles"), ("instructions_per_byte", "instructions"),
+                        ("llc_misses_per_byte", "llc_misses")):
+        if result["perf"]["sender"][event]["value"] is None:
+            assert derived[name]["value"] is None and derived[name]["reason"]
+        else:
+            assert derived[name] > 0
 
 
 def test_perf_off(daemon):
@@ -280,7 +297,8 @@ def test_cli_status(daemon, mode, path):
     done = daemon.cli("run", "--mode", mode, "--path", path, "--duration", "100ms", "--warmup", "50ms", "--json")
     assert done.returncode == 0, done.stderr
     result = check_result(json.loads(done.stdout))
-    assert not check_books(result) and result["spec"]["mode"] == mode and result["spec"]["path"] == path
+    check_books(result)
+    assert result["spec"]["mode"] == mode and result["spec"]["path"] == path
 
 
 def test_cli_table(daemon):

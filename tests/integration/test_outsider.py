@@ -73,18 +73,32 @@ def daemon(tmp_path_factory, named_load):
     assert d.stop() == 0, d.log.read_text()
 
 
-def witnessed(daemon, comm, spec):
+@pytest.fixture
+def outsider():
+    made = []
+
+    def start_one(comm):
+        made.append(Outsider(comm))
+        return made[-1]
+
+    yield start_one
+    for o in made:
+        o.process.kill()
+        o.process.wait()
+
+
+def witnessed(outsider, daemon, comm, spec):
     """A run and what the outsider saw of it. The outsider too can be skipped by the kernel: then once more."""
     for _ in range(4):
-        outsider = Outsider(comm)
-        if not outsider.wait():
-            outsider.process.kill()
-            pytest.skip("bpftrace does not work here: " + outsider.process.communicate()[1].decode()[-300:])
+        witness = outsider(comm)
+        if not witness.wait():
+            witness.process.kill()
+            pytest.skip("bpftrace does not work here: " + witness.process.communicate()[1].decode()[-300:])
         result = daemon.run(**spec)
-        seen, missed = outsider.end()
+        seen, missed = witness.end()
         if not missed and not check_books(result):
             return result, seen
-    pytest.skip("the kernel skipped runs of a program in each of four tries")
+    pytest.skip("the kernel did not run every hook in any of four tries")
 
 
 @pytest.mark.parametrize("spec", (
@@ -93,10 +107,10 @@ def witnessed(daemon, comm, spec):
     {"mode": "zero-copy", "path": "loopback", "size": 1000003, "threads": 2},
     {"mode": "zero-copy", "path": "veth", "size": 4096, "threads": 2, "workload": "rr"},
 ), ids=lambda s: "-".join(str(v) for v in s.values()))
-def test_bpftrace_sees_the_same_bytes(daemon, named_load, spec):
+def test_bpftrace_sees_the_same_bytes(outsider, daemon, named_load, spec):
     if os.geteuid() or not shutil.which("bpftrace") or not shutil.which("unshare"):
         pytest.skip("bpftrace needs root, itself, and unshare")
-    result, seen = witnessed(daemon, named_load.name[:15], {**spec, **SHORT})
+    result, seen = witnessed(outsider, daemon, named_load.name[:15], {**spec, **SHORT})
     rx_copy = next(s for s in result["ledger"]["sites"] if s["site"] == "rx_copy")
     assert seen == rx_copy["bytes"] == result["ledger"]["delivered"]
 
@@ -122,7 +136,8 @@ def iperf3(request):
         # not by a connection, which would take the server's one turn
         listening = f":{int(port):04X} 00000000:0000 0A"
         assert support.wait_for(lambda: listening in Path("/proc/net/tcp").read_text())
-        client = subprocess.Popen(["iperf3", "-c", "127.0.0.1", "-p", port, "-P", "2", "-t", "60", *request.param], **quiet)
+        client = subprocess.Popen(
+            ["iperf3", "-c", "127.0.0.1", "-p", port, "-P", "2", "-t", "60", *request.param], **quiet)
         before = loopback_bytes()
         assert support.wait_for(lambda: loopback_bytes() - before > 50e6), "iperf3 sends nothing"
         yield client
@@ -139,9 +154,11 @@ def test_foreign_load_is_never_booked(daemon, iperf3):
             result = daemon.run(mode=mode, path=path, size=16384, threads=2, **SHORT)
             ours = result["ledger"]["delivered"] if path == "loopback" else 0
             assert iperf3.poll() is None and loopback_bytes() - before > ours + 1e6, "no foreign load in this run"
-            misses = check_books(result)
-            if misses:
-                pytest.skip(f"the kernel skipped runs of the ledger's programs, and the result says so: {misses}")
-            assert result["ledger"]["copies_per_byte"]["total"] == pytest.approx(
+            if check_books(result):  # not exact, and it says so
+                result = daemon.run(mode=mode, path=path, size=16384, threads=2, **SHORT)
+            if check_books(result):
+                pytest.skip("in each of two runs the kernel did not run every hook, and the results say so")
+            ledger = result["ledger"]
+            assert ledger["copies_per_byte"]["total"] == pytest.approx(
                 3 if mode == "two-copy" else
-                2 + result["ledger"]["counters"]["retransmitted_pinned_bytes"] / result["ledger"]["delivered"], abs=0.005)
+                2 + ledger["counters"]["retransmitted_pinned_bytes"] / ledger["delivered"], abs=0.005)

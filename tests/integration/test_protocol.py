@@ -138,7 +138,9 @@ def test_get_info_follows_what_happens(daemon, v):
 
 def test_probe_tries_everything(v):
     probe = v.call("Probe")["parameters"]
-    assert [m["name"] for m in probe["modes"]] == ["two-copy", "one-copy", "zero-copy"]
+    assert [m["name"] for m in probe["modes"]] == [
+        "two-copy", "one-copy", "zero-copy", "sendfile", "splice", "uring-send", "uring-send-zc"]
+    assert [m["name"] for m in probe["receivers"]] == ["recv", "recv-trunc", "mmap"]
     assert {"app_pack", "tx_copy", "tx_pin", "tx_deferred_copy", "skb_copy", "rx_copy"} <= {s["site"] for s in probe["sites"]}
     assert {"cycles", "instructions", "context_switches"} <= {e["name"].replace("-", "_") for e in probe["events"]}
     for site in probe["sites"]:

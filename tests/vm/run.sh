@@ -18,7 +18,7 @@ broken() { # row, why
 
 # One thread emulates both CPUs: with thread=multi the kernel's own text patching races with them ("Oops: int3").
 boot() { # kernel folder, work folder
-	timeout -k 5 "$timeout_s" "$emulator" -accel tcg,thread=single -cpu max -smp 2 -m 1G \
+	timeout --foreground -k 5 "$timeout_s" "$emulator" -accel tcg,thread=single -cpu max -smp 2 -m 1G \
 		-nodefaults -display none -no-reboot -nic none -kernel "$1/vmlinuz" -initrd "$2/initramfs" \
 		-serial "file:$2/console" -serial stdio \
 		-append "console=ttyS0 quiet panic=-1 mitigations=off" </dev/null | tr -d '\r' | tee "$2/tap"
@@ -47,7 +47,9 @@ run_row() {
 
 main() {
 	local row
-	if ! command -v "$emulator" >/dev/null; then
+	if ! "$top/tools/deps.sh" build vm; then
+		broken "$*" "packages are missing"
+	elif ! command -v "$emulator" >/dev/null; then
 		broken "$*" "no $emulator (package qemu-system-x86)"
 	elif ! make -s -C "$top" BUILD="$build" all; then
 		broken "$*" "the programs do not build"

@@ -219,6 +219,88 @@ static void test_an_inequality_audits_nothing(void **state)
 	assert_false(balance_audits(e, n, deferred));
 }
 
+/* Two ends of a connection under watch: 700 bytes sent and received, 300 more moved by a call that is not
+ * over. */
+static struct balance_input watched_input(struct books *b)
+{
+	struct balance_input in = {.books = b, .watch = true, .open = true};
+
+	memset(b, 0, sizeof(*b));
+	b->counter[COUNTER_ACCEPTED] = 700;
+	b->counter[COUNTER_RECEIVED] = 700;
+	b->site[SITE_TX_COPY].bytes = 1000;
+	b->site[SITE_RX_COPY].bytes = 700;
+	for (size_t i = 0; i < SITE_MAX; i++)
+		in.site[i] = observed;
+	return in;
+}
+
+static void test_a_watched_call_under_way(void **state)
+{
+	struct books b;
+	struct balance_input in = watched_input(&b);
+	struct equation e[EQUATIONS_MAX];
+	unsigned int n = balance_equations(&in, e);
+
+	assert_int_equal(n, 3);
+	assert_false(find(e, n, "sent")->served);
+	assert_non_null(strstr(find(e, n, "sent")->reason, "under way"));
+	assert_true(find(e, n, "received")->holds);
+	assert_true(balance_holds(e, n));
+	assert_false(balance_audits(e, n, (const char *const[HOOK_AUDITS]){"sent"}));
+}
+
+static void test_a_watched_difference_when_all_sockets_have_ended(void **state)
+{
+	struct books b;
+	struct balance_input in = watched_input(&b);
+	struct equation e[EQUATIONS_MAX];
+	unsigned int n;
+
+	in.open = false;
+	n = balance_equations(&in, e);
+	assert_true(find(e, n, "sent")->served);
+	assert_false(find(e, n, "sent")->holds);
+	assert_false(balance_holds(e, n));
+}
+
+/* What a call returned must stand at a site, whatever is under way. */
+static void test_a_watched_byte_that_no_site_booked(void **state)
+{
+	struct books b;
+	struct balance_input in = watched_input(&b);
+	struct equation e[EQUATIONS_MAX];
+	unsigned int n;
+
+	b.site[SITE_TX_COPY].bytes = 699;
+	n = balance_equations(&in, e);
+	assert_true(find(e, n, "sent")->served);
+	assert_false(find(e, n, "sent")->holds);
+	b.site[SITE_TX_COPY].bytes = 700;
+	b.site[SITE_RX_COPY].bytes = 699;
+	n = balance_equations(&in, e);
+	assert_false(balance_holds(e, n));
+}
+
+static void test_watched_completions_may_be_outstanding(void **state)
+{
+	struct books b;
+	struct balance_input in = watched_input(&b);
+	struct equation e[EQUATIONS_MAX];
+	unsigned int n;
+
+	b.site[SITE_TX_COPY].bytes = 300;
+	b.site[SITE_TX_PIN].bytes = 400;
+	b.counter[COUNTER_ZC_BYTES_COPIED] = 250;
+	in.app.outstanding = 150;
+	n = balance_equations(&in, e);
+	assert_true(find(e, n, "completed")->holds);
+	in.app.outstanding = 0;
+	in.open = false;
+	n = balance_equations(&in, e);
+	assert_false(find(e, n, "completed")->holds);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -230,6 +312,10 @@ int main(void)
 		cmocka_unit_test(test_a_miss_is_audited_only_by_equations_that_hold),
 		cmocka_unit_test(test_an_inequality_audits_nothing),
 		cmocka_unit_test(test_what_hooks_did_not_see),
+		cmocka_unit_test(test_a_watched_call_under_way),
+		cmocka_unit_test(test_a_watched_difference_when_all_sockets_have_ended),
+		cmocka_unit_test(test_a_watched_byte_that_no_site_booked),
+		cmocka_unit_test(test_watched_completions_may_be_outstanding),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

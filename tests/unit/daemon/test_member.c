@@ -25,6 +25,11 @@ static const char *known_word(size_t i)
 	return words[i];
 }
 
+static int also_numbered(const char *s)
+{
+	return s[0] == '#';
+}
+
 static bool valid_lower(const char *s)
 {
 	return s[strspn(s, "abc")] == 0;
@@ -36,7 +41,7 @@ static const struct member table[] = {
 	{F(flag), .type = MEMBER_BOOL},
 	{F(small), .type = MEMBER_UINT, .min = 1, .max = 1000},
 	{F(large), .type = MEMBER_UINT, .min = 0, .max = INT64_MAX},
-	{F(word), .type = MEMBER_STRING, .min = 1, .max = 7, .known = known_word},
+	{F(word), .type = MEMBER_STRING, .min = 1, .max = 7, .known = known_word, .also = also_numbered},
 	{F(text), .type = MEMBER_STRING, .min = 0, .max = 15},
 	{F(lower), .type = MEMBER_STRING, .min = 0, .max = 7, .valid = valid_lower, .form = "of a, b and c"},
 	{F(object), .type = MEMBER_OBJECT},
@@ -107,6 +112,7 @@ static void names_each_fault(void **state)
 		{"{\"large\":-9223372036854775808}", "out_of_range", "large", "-9223372036854775808"},
 		{"{\"word\":\"four\"}", "unknown_name", "word", "one, two or three, not \"four\""},
 		{"{\"word\":\"\"}", "unknown_name", "word", "one, two or three"},
+		{"{\"word\":\"#1234567\"}", "out_of_range", "word", "7 characters"},
 		{"{\"word\":\"two\\u0000\"}", "invalid_request", "word", "printable"},
 		{"{\"text\":\"1234567890123456\"}", "out_of_range", "text", "not 16"},
 		{"{\"text\":\"12345678901\xe2\x82\xac\xe2\x82\xac\"}", "invalid_request", "text",

@@ -24,6 +24,7 @@ static void has_defaults(void **state)
 
 	assert_int_equal(parse("{\"mode\":\"two-copy\"}", &s, NULL), 0);
 	assert_string_equal(s.mode, "two-copy");
+	assert_string_equal(s.receive, "recv");
 	assert_string_equal(s.workload, "stream");
 	assert_string_equal(s.path, "loopback");
 	assert_string_equal(s.ledger, "auto");
@@ -93,6 +94,15 @@ static void refuses(void **state)
 		{"{\"mode\":7}", "wrong_type", "mode"},
 		{"{\"mode\":\"one-copy\",\"workload\":\"bulk\"}", "unknown_name", "workload"},
 		{"{\"mode\":\"one-copy\",\"path\":\"wifi\"}", "unknown_name", "path"},
+		{"{\"mode\":\"one-copy\",\"path\":\"netns:a\"}", "unknown_name", "path"},
+		{"{\"mode\":\"one-copy\",\"path\":\"netns:a,b/c\"}", "unknown_name", "path"},
+		{"{\"mode\":\"one-copy\",\"receive\":\"read\"}", "unknown_name", "receive"},
+		{"{\"mode\":\"one-copy\",\"receive\":\"mmap\",\"workload\":\"rr\"}", "invalid_request",
+			"receive"},
+		{"{\"mode\":\"one-copy\",\"workload\":\"rr\",\"receive\":\"recv-trunc\"}", "invalid_request",
+			"receive"},
+		{"{\"mode\":\"one-copy\",\"receive\":\"recv-trunc\",\"verify\":true}", "invalid_request",
+			"receive"},
 		{"{\"mode\":\"one-copy\",\"ledger\":\"kprobe\"}", "unknown_name", "ledger"},
 		{"{\"mode\":\"one-copy\",\"ip\":5}", "out_of_range", "ip"},
 		{"{\"mode\":\"one-copy\",\"size\":64.0}", "wrong_type", "size"},
@@ -115,6 +125,19 @@ static void refuses(void **state)
 		if (!str_eq(fault.code, cases[i].code) || !str_eq(fault.field, cases[i].field))
 			fail_msg("%s: %s, %s: %s", cases[i].json, fault.code, fault.field, fault.text);
 	}
+}
+
+static void takes_named_namespaces(void **state)
+{
+	static const char longest[] =
+		"netns:12345678901234567890123456789012,abcdefghijklmnopqrstuvwxyz_.-ABC";
+	char json[200];
+	struct spec s;
+
+	snprintf(json, sizeof(json), "{\"mode\":\"splice\",\"receive\":\"mmap\",\"path\":\"%s\"}", longest);
+	assert_int_equal(parse(json, &s, NULL), 0);
+	assert_string_equal(s.path, longest);
+	assert_string_equal(s.receive, "mmap");
 }
 
 static void measures_labels_in_characters(void **state)
@@ -167,6 +190,7 @@ int main(void)
 		cmocka_unit_test(has_defaults),
 		cmocka_unit_test(holds_each_limit),
 		cmocka_unit_test(refuses),
+		cmocka_unit_test(takes_named_namespaces),
 		cmocka_unit_test(measures_labels_in_characters),
 		cmocka_unit_test(comes_back_from_json),
 	};

@@ -371,12 +371,47 @@ static void leaves_a_newer_file_alone(void **state)
 
 	store_close(s);
 	assert_int_equal(sqlite3_open(p->file, &db), SQLITE_OK);
-	assert_int_equal(sqlite3_exec(db, "PRAGMA user_version = 2", NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, "PRAGMA user_version = 3", NULL, NULL, NULL), SQLITE_OK);
 	sqlite3_close(db);
 	assert_true(store_open(p->dir, &s, &fault) < 0);
 	assert_string_equal(fault.code, "state_newer");
-	assert_non_null(strstr(fault.text, "format 2"));
+	assert_non_null(strstr(fault.text, "format 3"));
 	assert_int_equal(access(p->file, F_OK), 0);
+}
+
+/* What version 1 wrote, in its own words. */
+static void takes_over_an_older_file(void **state)
+{
+	static const char sql[] =
+		"CREATE TABLE runs(id TEXT PRIMARY KEY, started INTEGER NOT NULL, ended INTEGER,"
+		" state TEXT NOT NULL, mode TEXT, workload TEXT, path TEXT, size INTEGER, threads INTEGER,"
+		" label TEXT, throughput_gbps REAL, copies_per_byte REAL, verdict TEXT, balanced INTEGER,"
+		" exact INTEGER, document TEXT NOT NULL);"
+		"INSERT INTO runs(id, started, state, document) VALUES('old', 5, 'done', '{\"id\":\"old\"}');"
+		"PRAGMA user_version = 1";
+	_cleanup_json_ json_object *doc = NULL, *rows = json_object_new_array();
+	_cleanup_json_ json_object *sweep = json_tokener_parse(
+		"{\"sweep\":{\"id\":\"s1\",\"state\":\"running\",\"started\":\"2026-01-01T10:00:00Z\"}}");
+	_cleanup_json_ json_object *row = json_tokener_parse("{\"cell\":3}"), *got = NULL;
+	const struct place *p = *state;
+	struct store *s = NULL;
+	sqlite3 *db;
+
+	assert_int_equal(sqlite3_open(p->file, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+	s = open_store(p);
+	assert_int_equal(store_get(s, "old", &doc), 0);
+	assert_int_equal(store_put_sweep(s, sweep, row, NULL), 0);
+	assert_int_equal(store_put_sweep(s, sweep, row, NULL), 0); /* the same rows anew */
+	store_close(s);
+	s = open_store(p);
+	assert_int_equal(store_list_cells(s, "s1", rows), 0);
+	assert_int_equal(json_object_array_length(rows), 1);
+	assert_int_equal(store_get_sweep(s, "s1", &got), 0);
+	assert_string_equal(json_object_get_string(json_at(got, "sweep/state")), "interrupted");
+	assert_int_equal(json_object_array_length(store_notes(s)), 1);
+	store_close(s);
 }
 
 static void has_one_owner(void **state)
@@ -512,6 +547,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(begins_anew_on_rubbish, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(begins_anew_on_damage, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(leaves_a_newer_file_alone, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(takes_over_an_older_file, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(has_one_owner, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(says_what_it_cannot_use, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(reports_a_full_disk, set_up, tear_down),

@@ -2,6 +2,7 @@
 /* The course of a run as the daemon sees it: messages, counters, snapshots, early stops, refusals, a daemon
  * that is gone. */
 #include <errno.h>
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,7 +15,7 @@
 
 #include <cmocka.h>
 
-#include "control.h"
+#include "course.h"
 #include "lane.h"
 
 #define MS 1000000ULL
@@ -39,6 +40,7 @@ static const struct lg_plan base = {
 	.mode = "two-copy",
 	.workload = "stream",
 	.path = "loopback",
+	.receive = "recv",
 };
 
 static void start(struct course *c, const struct lg_plan *plan)
@@ -197,13 +199,22 @@ static void run_whole(const struct lg_plan *plan, struct course *c)
 	assert_window(c);
 }
 
+/* A kernel without a mode cannot run it, which the probe has to say. */
+static int lacks(const char *name, int (*probe)(void))
+{
+	int r = probe ? probe() : 0;
+
+	if (r < 0)
+		print_message("this kernel lacks %s: %s\n", name, strerror(-r));
+	return r < 0;
+}
+
 static void test_whole_course(void **state)
 {
-	static const char *const modes[] = {"two-copy", "one-copy", "zero-copy"};
 	static const char *const workloads[] = {"stream", "rr"};
 	static const uint64_t sizes[] = {1, 15, 16, 1000, 100000};
 
-	for (size_t m = 0; m < ARRAY_SIZE(modes); m++)
+	for (size_t m = 0; transfer_modes[m]; m++)
 		for (size_t w = 0; w < ARRAY_SIZE(workloads); w++)
 			for (size_t s = 0; s < ARRAY_SIZE(sizes); s++) {
 				struct lg_plan plan = base;
@@ -212,13 +223,75 @@ static void test_whole_course(void **state)
 				plan.size = sizes[s];
 				plan.warmup_ns = s % 2 ? 10 * MS : 0;
 				plan.flags = s % 2 ? LG_PIN : LG_VERIFY;
-				str_copy(plan.mode, modes[m]);
+				if (lacks(transfer_modes[m]->name, transfer_modes[m]->probe))
+					continue;
+				str_copy(plan.mode, transfer_modes[m]->name);
 				str_copy(plan.workload, workloads[w]);
 				run_whole(&plan, &c);
 				assert_true(side(&c, 1, LG_RECEIVER)->now.messages_received > 0);
 				assert_int_equal(side(&c, 0, LG_SENDER)->round_trip.count > 0, w == 1);
 				finish(&c);
 			}
+}
+
+/* Senders whose pages can and cannot be mapped, messages that are and are not of whole pages. */
+static void test_receive_modes(void **state)
+{
+	static const char *const modes[] = {"one-copy", "zero-copy", "sendfile"};
+	static const uint64_t sizes[] = {100, 65536, 100001};
+
+	for (size_t x = 0; receive_modes[x]; x++)
+		for (size_t i = 0; i < ARRAY_SIZE(modes) * ARRAY_SIZE(sizes); i++) {
+			const struct receive_mode *receive = receive_modes[x];
+			const struct lg_counts *rx;
+			struct lg_plan plan = base;
+			struct course c;
+
+			if (lacks(receive->name, receive->probe))
+				continue;
+			plan.size = sizes[i / ARRAY_SIZE(modes)];
+			plan.flags = receive->caps & RECEIVE_DISCARDS ? 0 : LG_VERIFY;
+			str_copy(plan.mode, modes[i % ARRAY_SIZE(modes)]);
+			str_copy(plan.receive, receive->name);
+			run_whole(&plan, &c);
+			rx = &side(&c, 0, LG_RECEIVER)->now;
+			assert_true(rx->messages_received > 0);
+			assert_int_equal(rx->messages_received, side(&c, 0, LG_SENDER)->now.messages_sent);
+			assert_true(rx->map_bytes % 4096 == 0 && rx->map_bytes <= rx->bytes_received);
+			assert_true(!rx->map_bytes || str_eq(receive->name, "mmap"));
+			assert_int_equal(c.shm->unseen, !!(receive->caps & RECEIVE_DISCARDS));
+			assert_int_equal(c.shm->latency_valid, !c.shm->unseen);
+			finish(&c);
+		}
+}
+
+/* The load runs without a capability, but for the one that exempts its pages from a limit which even root
+ * has. */
+static void test_lanes_have_no_privileges(void **state)
+{
+	char name[64], line[128];
+	uint64_t caps = 0, ipc_lock = 1u << 14;
+	unsigned int lines = 0;
+	struct course c;
+	FILE *f;
+
+	start(&c, &base);
+	expect(&c, LG_CONNECTED);
+	snprintf(name, sizeof(name), "/proc/%d/status", (int)side(&c, 0, LG_SENDER)->tid);
+	f = fopen(name, "re");
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f)) {
+		if (strncmp(line, "CapBnd", 6) == 0 || sscanf(line, "Cap%*[a-zA-Z]: %" SCNx64, &caps) != 1)
+			continue;
+		assert_int_equal(caps & ~ipc_lock, 0);
+		lines++;
+	}
+	fclose(f);
+	assert_int_equal(lines, 4); /* inheritable, permitted, effective, ambient */
+	order(&c, LG_GO_CLOSE);
+	expect(&c, LG_DONE);
+	assert_int_equal(wait_for_child(&c), 0);
+	finish(&c);
 }
 
 static void test_sockets_are_the_lanes(void **state)
@@ -311,15 +384,15 @@ static void test_child_ends_with_the_daemon(void **state)
 /* A connection that breaks under load fails the run, with the lane and the call in the text. */
 static void test_broken_connection_is_named(void **state)
 {
-	static const char *const modes[] = {"two-copy", "one-copy", "zero-copy"};
-
-	for (size_t m = 0; m < ARRAY_SIZE(modes); m++) {
+	for (size_t m = 0; transfer_modes[m]; m++) {
 		struct lg_plan plan = base;
 		struct lg_message message;
 		struct course c;
 
+		if (lacks(transfer_modes[m]->name, transfer_modes[m]->probe))
+			continue;
 		plan.duration_ns = 3600 * 1000 * MS;
-		str_copy(plan.mode, modes[m]);
+		str_copy(plan.mode, transfer_modes[m]->name);
 		start(&c, &plan);
 		expect(&c, LG_CONNECTED);
 		order(&c, LG_GO_MEASURE);
@@ -366,6 +439,16 @@ static void test_bad_plans_are_refused(void **state)
 	str_copy(plan.path, "wire");
 	assert_refused(&plan, "wire");
 	plan = base;
+	str_copy(plan.receive, "read");
+	assert_refused(&plan, "'read'");
+	plan = base;
+	str_copy(plan.receive, "mmap");
+	str_copy(plan.workload, "rr");
+	assert_refused(&plan, "receive mode mmap does not go with workload rr");
+	plan = base;
+	str_copy(plan.path, "netns:copyledger-no-such,copyledger-no-such");
+	assert_refused(&plan, "/run/netns/copyledger-no-such");
+	plan = base;
 	str_copy(plan.congestion, "none-such");
 	assert_refused(&plan, "none-such");
 	plan = base;
@@ -398,6 +481,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_whole_course),
+		cmocka_unit_test(test_receive_modes),
+		cmocka_unit_test(test_lanes_have_no_privileges),
 		cmocka_unit_test(test_sockets_are_the_lanes),
 		cmocka_unit_test(test_packing_is_counted),
 		cmocka_unit_test(test_stop_ends_the_window),

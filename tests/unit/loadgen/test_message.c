@@ -133,6 +133,55 @@ static void test_slots_do_not_overlap(void **state)
 
 /* What is left of a message after a partial send, with and without a limit, is what follows in the message.
  */
+/* In the file a message is one piece, and what is written to its fields is what the file has. */
+static void test_file_holds_whole_messages(void **state)
+{
+	static const uint64_t lengths[] = {1, 100, 4095, 4096, 10000};
+
+	for (size_t s = 0; s < ARRAY_SIZE(lengths); s++) {
+		uint8_t written[10000], stored[10000];
+		struct message_layout l;
+		struct outbox o;
+
+		message_layout_init(&l, lengths[s], 7);
+		assert_int_equal(outbox_init_file(&o, &l, 3), 0);
+		assert_true(o.pitch >= l.size && (l.size < 4096 || o.pitch % 4096 == 0));
+		for (uint32_t slot = 0; slot < 3; slot++)
+			outbox_pattern(&o, slot, slot);
+		for (uint32_t slot = 0; slot < 3; slot++) {
+			assert_int_equal(
+				pread(o.fd, stored, l.size, (off_t)(slot * o.pitch)), (ssize_t)l.size);
+			assert_int_equal(pattern_check(stored, slot, 0, l.size), l.size);
+			outbox_header(&o, slot, slot, STAMP);
+			gather(&o, slot, written);
+			assert_int_equal(
+				pread(o.fd, stored, l.size, (off_t)(slot * o.pitch)), (ssize_t)l.size);
+			assert_memory_equal(stored, written, l.size);
+		}
+		outbox_done(&o);
+		assert_null(o.map);
+	}
+}
+
+static void test_skipped_bytes_are_counted(void **state)
+{
+	struct message_layout l;
+	struct inbox in;
+	int64_t messages = 0;
+
+	message_layout_init(&l, 100, 1);
+	inbox_init(&in, &l, 0, NULL);
+	assert_int_equal(inbox_skip(&in, 99), 0);
+	assert_int_equal(inbox_skip(&in, 1), 1);
+	assert_int_equal(inbox_skip(&in, 250), 2);
+	assert_int_equal(in.at, 50);
+	for (int i = 0; i < 50; i++)
+		messages += inbox_skip(&in, 7);
+	assert_int_equal(messages, 4);
+	assert_int_equal(in.sequence, 7);
+	assert_int_equal(in.at, 0);
+}
+
 static void test_iov_continues_at_any_offset(void **state)
 {
 	struct message_layout l;
@@ -314,6 +363,8 @@ int main(void)
 		cmocka_unit_test(test_layout_covers_size_and_header_once),
 		cmocka_unit_test(test_header_is_little_endian_wherever_it_lies),
 		cmocka_unit_test(test_slots_do_not_overlap),
+		cmocka_unit_test(test_file_holds_whole_messages),
+		cmocka_unit_test(test_skipped_bytes_are_counted),
 		cmocka_unit_test(test_iov_continues_at_any_offset),
 		cmocka_unit_test(test_pattern_is_the_same_in_any_pieces),
 		cmocka_unit_test(test_pattern_finds_any_wrong_byte),

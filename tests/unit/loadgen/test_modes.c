@@ -13,13 +13,19 @@
 
 static void test_every_mode_is_found_by_its_name(void **state)
 {
-	static const char *const names[] = {"two-copy", "one-copy", "zero-copy"};
+	static const char *const names[] = {
+		"two-copy", "one-copy", "zero-copy", "sendfile", "splice", "uring-send", "uring-send-zc"};
+	static const char *const receive[] = {"recv", "recv-trunc", "mmap"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		assert_string_equal(transfer_mode_find(names[i])->name, names[i]);
 	assert_null(transfer_modes[ARRAY_SIZE(names)]);
 	assert_null(transfer_mode_find("two_copy"));
 	assert_null(transfer_mode_find(""));
+	for (size_t i = 0; i < ARRAY_SIZE(receive); i++)
+		assert_string_equal(receive_mode_find(receive[i])->name, receive[i]);
+	assert_null(receive_modes[ARRAY_SIZE(receive)]);
+	assert_null(receive_mode_find("recv_trunc"));
 }
 
 static void test_rows_are_complete(void **state)
@@ -29,11 +35,17 @@ static void test_rows_are_complete(void **state)
 
 		assert_true(strlen(m->name) < sizeof(((struct lg_plan *)NULL)->mode));
 		assert_true(strlen(m->summary) > 0);
-		assert_true(m->caps & MODE_TX && m->caps & MODE_RX);
 		assert_non_null(m->send);
-		assert_non_null(m->recv);
 		assert_int_equal(!!(m->caps & MODE_DEFERRED), m->reap != NULL);
+		/* What refers to a buffer after the call must be waited for. */
+		assert_true(!(m->caps & (MODE_PINS | MODE_SPLICES)) || m->caps & MODE_DEFERRED);
 	}
+	for (size_t i = 0; receive_modes[i]; i++) {
+		assert_true(strlen(receive_modes[i]->name) < sizeof(((struct lg_plan *)NULL)->receive));
+		assert_true(strlen(receive_modes[i]->summary) > 0);
+		assert_non_null(receive_modes[i]->recv);
+	}
+	assert_int_equal(receive_modes[0]->caps, 0);
 }
 
 static void test_capabilities_say_what_the_names_mean(void **state)
@@ -42,6 +54,12 @@ static void test_capabilities_say_what_the_names_mean(void **state)
 	assert_false(transfer_mode_find("one-copy")->caps & (MODE_PACKS | MODE_PINS | MODE_DEFERRED));
 	assert_true(transfer_mode_find("zero-copy")->caps & MODE_PINS);
 	assert_false(transfer_mode_find("zero-copy")->caps & MODE_PACKS);
+	assert_true(transfer_mode_find("sendfile")->caps & MODE_SPLICES);
+	assert_true(transfer_mode_find("splice")->caps & MODE_SPLICES);
+	assert_int_equal(transfer_mode_find("uring-send")->caps, 0);
+	assert_int_equal(transfer_mode_find("uring-send-zc")->caps, MODE_PINS | MODE_DEFERRED);
+	assert_true(receive_mode_find("recv-trunc")->caps & RECEIVE_DISCARDS);
+	assert_false(receive_mode_find("mmap")->caps & RECEIVE_DISCARDS);
 }
 
 static void test_names_have_rows(void **state)
@@ -52,6 +70,24 @@ static void test_names_have_rows(void **state)
 		assert_true(netpath_known(path_names[i]));
 	assert_null(workload_find("bulk"));
 	assert_false(netpath_known("wire"));
+}
+
+static void test_paths_with_names(void **state)
+{
+	static const char *const good[] = {"netns:a,b", "netns:a,a", "netns:A-z_0.9,--",
+		"netns:12345678901234567890123456789012,12345678901234567890123456789012"};
+	static const char *const bad[] = {"netns", "netns:", "netns:a", "netns:a,", "netns:,b", "netns:a,b,c",
+		"netns:a,b ", "netns:a/b,c", "netns:a,../b", "netns:a b,c", "netns:\xc3\xa4,b", "Netns:a,b",
+		"vethnetns:a,b", "veth:a,b", "loopbacks", "lo", "",
+		"netns:123456789012345678901234567890123,b", "netns:a,123456789012345678901234567890123"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
+		assert_true(netpath_known(good[i]));
+		assert_true(strlen(good[i]) < sizeof(((struct lg_plan *)NULL)->path));
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		if (netpath_known(bad[i]))
+			fail_msg("'%s' is taken for a path", bad[i]);
 }
 
 static void test_lanes_have_two_cores_while_there_are_enough(void **state)
@@ -112,6 +148,7 @@ int main(void)
 		cmocka_unit_test(test_rows_are_complete),
 		cmocka_unit_test(test_capabilities_say_what_the_names_mean),
 		cmocka_unit_test(test_names_have_rows),
+		cmocka_unit_test(test_paths_with_names),
 		cmocka_unit_test(test_lanes_have_two_cores_while_there_are_enough),
 		cmocka_unit_test(test_crowded_lanes_share_a_core_and_are_spread),
 		cmocka_unit_test(test_ring_is_bounded),
