@@ -967,10 +967,18 @@ int BPF_PROG(rx_length, struct sock *sk, int ret, int flags)
 	return 0;
 }
 
+/* A watch takes a receiver up at the start of a call, so that it sees the call's end too. */
+SEC("?fentry/tcp_recvmsg_locked")
+int BPF_PROG(rx_call, struct sock *sk)
+{
+	row_or_adopt(sk);
+	return 0;
+}
+
 SEC("?fexit/skb_copy_datagram_iter")
 int BPF_PROG(site_RX_COPY, const struct sk_buff *skb, int offset, void *to, int len)
 {
-	struct sock_row *row = len > 0 ? row_or_adopt(skb->sk) : NULL;
+	struct sock_row *row = len > 0 ? row_of(skb->sk) : NULL;
 	__u64 ret = 0;
 
 	if (row && !bpf_get_func_ret(ctx, &ret) && !(int)ret)

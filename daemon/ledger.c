@@ -42,7 +42,7 @@ enum group {
 	GROUP_MAX
 };
 
-enum need { NEEDED, OPTIONAL };
+enum need { NEEDED, OPTIONAL, WATCHES /* needed there, useless elsewhere */ };
 
 #define BOTH TIER_MAX
 
@@ -65,6 +65,7 @@ static const struct hook {
 	{"site_TX_SPLICE", GROUP_SEND, TIER_FENTRY, OPTIONAL, {"accepted"}}, /* gone in 6.5 */
 	{"tx_turn", GROUP_SEND, TIER_TRACEPOINT, NEEDED, {}},
 	{"tx_length", GROUP_SEND, TIER_TRACEPOINT, NEEDED, {"accepted"}},
+	{"rx_call", GROUP_RECV, TIER_FENTRY, WATCHES, {}},
 	{"site_RX_COPY", GROUP_RECV, TIER_FENTRY, NEEDED, {"received"}},
 	{"site_RX_DISCARD", GROUP_RECV, TIER_FENTRY, NEEDED, {"received", "delivered"}},
 	{"rx_copy_tp", GROUP_RECV, TIER_TRACEPOINT, NEEDED, {"received"}},
@@ -150,7 +151,8 @@ struct ledger {
 	int cpus;
 	bool attached[HOOKS];
 	bool can_symbolise;
-	bool maps; /* the receivers use TCP_ZEROCOPY_RECEIVE */
+	bool maps;    /* the receivers use TCP_ZEROCOPY_RECEIVE */
+	bool watches; /* sockets are taken up by a filter */
 };
 
 /* ---- what this kernel takes ---- */
@@ -489,6 +491,8 @@ static bool chosen(const struct ledger *l, size_t hook)
 {
 	enum tier t = l->tier[hooks[hook].group];
 
+	if (hooks[hook].need == WATCHES && !l->watches)
+		return false;
 	return t != TIER_MAX && of_tier(&hooks[hook], t) && !kernel.hook[hook].error;
 }
 
@@ -561,6 +565,7 @@ int ledger_open(const struct ledger_config *config, struct ledger **ret, struct 
 			strerror(-l->cpus));
 	choose(l, config->tier);
 	l->maps = config->maps;
+	l->watches = config->filter != NULL;
 	r = load_chosen(l, config);
 	if (r >= 0)
 		r = attach_life(l);

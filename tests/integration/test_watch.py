@@ -33,7 +33,7 @@ STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
 
 def needs(*programs):
     missing = [p for p in programs if not shutil.which(p, path=PATH)]
-    return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
+    return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)} (tools/deps.sh programs)")
 
 
 @pytest.fixture(scope="module")
