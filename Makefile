@@ -59,12 +59,18 @@ $(O)/%.o: %.c
 	$(say) CC $@
 	$(Q)$(CC) $(CFLAGS_ALL) $(INC_$(firstword $(subst /, ,$<))) -MMD -MP -c $< -o $@
 
-$(call obj,$(SRC_daemon)): $(BUILD)/bpf/ledger.skel.h $(BUILD)/gen/varlink_text.h
+$(call obj,$(SRC_daemon)): $(BUILD)/bpf/ledger.skel.h $(BUILD)/bpf/ledger_nocast.skel.h $(BUILD)/gen/varlink_text.h
 
 $(BUILD)/bpf/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h bpf/*.def) vmlinux/$(ARCH)/vmlinux.h
 	@mkdir -p $(@D)
 	$(say) BPF $@
 	$(Q)$(CLANG) -target bpf -mcpu=v3 -O2 -g -Wall -Werror -D__TARGET_ARCH_$(ARCH) -Ivmlinux/$(ARCH) -Ibpf -c $< -o $@
+
+# The same source for kernels before 6.2: see there.
+$(BUILD)/bpf/ledger_nocast.bpf.o: bpf/ledger.bpf.c $(wildcard bpf/*.h bpf/*.def) vmlinux/$(ARCH)/vmlinux.h
+	@mkdir -p $(@D)
+	$(say) BPF $@
+	$(Q)$(CLANG) -target bpf -mcpu=v3 -O2 -g -Wall -Werror -D__TARGET_ARCH_$(ARCH) -Ivmlinux/$(ARCH) -Ibpf -DNO_RDONLY_CAST -c $< -o $@
 
 $(BUILD)/bpf/%.skel.h: $(BUILD)/bpf/%.bpf.o
 	$(say) SKEL $@

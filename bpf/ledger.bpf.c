@@ -108,7 +108,18 @@ struct {
 	__type(value, struct tally);
 } tallies SEC(".maps");
 
+/*
+ * Before 6.2 there is no such kfunc, and to look for it libbpf would walk the modules' BTF, for which a service has no
+ * right: the object is built a second time without it.
+ */
+#ifdef NO_RDONLY_CAST
+static __always_inline void *bpf_rdonly_cast(const void *obj, __u32 btf_id)
+{
+	return (void *)obj; /* never reached: has_rdonly_cast is false */
+}
+#else
 extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
+#endif
 
 /* Reads ptr->field of an address that the verifier knows nothing of. */
 #define LOAD(type, ptr, field)                                                                               \

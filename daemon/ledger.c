@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 
 #include "ledger.skel.h"
+#include "ledger_nocast.skel.h"
 
 DEFINE_CLEANUP(struct ledger_bpf *, ledger_bpf__destroy)
 DEFINE_CLEANUP(struct btf *, btf__free)
@@ -157,6 +158,27 @@ struct ledger {
 
 /* ---- what this kernel takes ---- */
 
+/* The object that fits this kernel. Both are built from one source, so that one skeleton's layout serves
+ * both. */
+static struct ledger_bpf *open_object(void)
+{
+	struct ledger_bpf *bpf;
+
+	if (kernel.has_rdonly_cast)
+		return ledger_bpf__open();
+	bpf = calloc(1, sizeof(*bpf));
+	if (!bpf || ledger_bpf__create_skeleton(bpf) < 0) {
+		free(bpf);
+		return NULL;
+	}
+	bpf->skeleton->data = (void *)ledger_nocast_bpf__elf_bytes(&bpf->skeleton->data_sz);
+	if (bpf_object__open_skeleton(bpf->skeleton, NULL) < 0) {
+		ledger_bpf__destroy(bpf);
+		return NULL;
+	}
+	return bpf;
+}
+
 static struct bpf_program *program_of(const struct ledger_bpf *bpf, const char *name)
 {
 	return bpf_object__find_program_by_name(bpf->obj, name);
@@ -196,7 +218,7 @@ static void set_knobs(struct ledger_bpf *bpf)
 /* Loads the hooks that were not refused yet, or only one of them. */
 static int trial_load(size_t only, struct ledger_bpf **ret)
 {
-	_cleanup_(ledger_bpf__destroyp) struct ledger_bpf *bpf = ledger_bpf__open();
+	_cleanup_(ledger_bpf__destroyp) struct ledger_bpf *bpf = open_object();
 	int r;
 
 	if (!bpf)
@@ -288,7 +310,7 @@ static int tcp_pair(int *ret_tx, int *ret_rx)
 
 static int learn_sock_ofree(void)
 {
-	_cleanup_(ledger_bpf__destroyp) struct ledger_bpf *bpf = ledger_bpf__open();
+	_cleanup_(ledger_bpf__destroyp) struct ledger_bpf *bpf = open_object();
 	_cleanup_close_ int tx = -1, rx = -1;
 	uint64_t cookie = 0;
 	socklen_t len = sizeof(cookie);
@@ -320,7 +342,7 @@ static int learn_sock_ofree(void)
 /* Without it call paths are addresses, and a cause is derived from the device alone. */
 static bool can_symbolise(void)
 {
-	_cleanup_(ledger_bpf__destroyp) struct ledger_bpf *bpf = ledger_bpf__open();
+	_cleanup_(ledger_bpf__destroyp) struct ledger_bpf *bpf = open_object();
 
 	if (!bpf)
 		return false;
@@ -343,7 +365,7 @@ static int ask_btf(void)
 
 	if (!btf)
 		return -errno;
-	bpf = ledger_bpf__open();
+	bpf = open_object();
 	if (!bpf)
 		return -errno;
 	for (size_t i = 0; i < HOOKS; i++)
@@ -502,7 +524,7 @@ static int load_chosen(struct ledger *l, const struct ledger_config *config)
 {
 	int r;
 
-	l->bpf = ledger_bpf__open();
+	l->bpf = open_object();
 	if (!l->bpf)
 		return -errno;
 	set_knobs(l->bpf);
@@ -893,7 +915,7 @@ int ledger_probe(json_object **ret_sites, json_object **ret_hooks, json_object *
 	}
 	if (r >= 0)
 		choose(&l, "auto");
-	bpf = r >= 0 ? ledger_bpf__open() : NULL;
+	bpf = r >= 0 ? open_object() : NULL;
 	sites = json_object_new_array();
 	rows = json_object_new_array();
 	for (enum copy_site s = 0; s < SITE_MAX; s++)
