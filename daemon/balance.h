@@ -24,7 +24,6 @@ struct equation {
 	bool served;        /* this kernel's sites can say both sides */
 	const char *reason; /* why not */
 	uint64_t left, right;
-	bool equal; /* left = right is asked, not only left <= right */
 	bool holds;
 };
 #define EQUATIONS_MAX 8
@@ -58,6 +57,6 @@ bool balance_holds(const struct equation *e, unsigned int n);
 
 /*
  * Whether missed runs of a hook cannot have lost a byte: each of the equations that it names (at least one)
- * asks for equality, is served, and holds.
+ * is served and holds.
  */
 bool balance_audits(const struct equation *e, unsigned int n, const char *const audit[HOOK_AUDITS]);

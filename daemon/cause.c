@@ -9,8 +9,9 @@ static const struct {
 	{"tpacket_rcv", "packet tap or capture"},
 	{"packet_rcv", "packet tap or capture"},
 	{"skb_checksum_help", "checksum in software"},
-	{"skb_segment", "segmented in software"},
-	{"tcp_gso_segment", "segmented in software"},
+	/* Segmentation in software copies payload only where the device cannot take fragments. */
+	{"skb_segment", "device without scatter-gather"},
+	{"tcp_gso_segment", "device without scatter-gather"},
 	{"validate_xmit_skb", "device without scatter-gather"},
 	{"tcp_collapse", "receive queue collapsed for want of memory"},
 	{"tcp_try_coalesce", "coalesced with the tail of the receive queue"},

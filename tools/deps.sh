@@ -10,7 +10,7 @@ declare -A sets=(
 	[check]="libcmocka-dev python3 python3-pytest python3-jsonschema iperf3 bpftrace strace sqlite3 clang-format iproute2
 		util-linux curl openssl"
 	[programs]="nginx-light redis-server redis-tools"
-	[vm]="qemu-system-x86 busybox-static cpio xz-utils zstd kmod jq iproute2 util-linux dash iperf3
+	[vm]="qemu-system-x86 busybox-static cpio xz-utils zstd kmod jq iproute2 util-linux dash iperf3 ethtool
 		debian-archive-keyring"
 	[bench]="iperf3 bpftrace python3"
 )

@@ -9,6 +9,7 @@ socket=/run/copyledger.sock
 state=/var/lib/copyledger
 export COPYLEDGER_SOCKET=$socket
 doc=/tmp/result.json
+verdict=copied # of a run that asks for zero-copy, on the path that is being checked
 daemon=
 n=0 failures=0
 
@@ -104,7 +105,7 @@ clean() {
 
 nothing_left() {
 	within 3 clean || echo "left: $(programs) BPF programs, children $(pidof copyledger-loadgen), $(namespaces) namespaces"
-	ip -o link show | grep -v -e ': lo:' -e ': dummy'
+	ip -o link show | grep -v -e ': lo:' -e ': dummy' -e ': eth' -e ': wire' -e ': dev'
 	ip netns list
 }
 
@@ -120,7 +121,7 @@ start_judge() {
 
 judge() { # total copies per byte, exit status
 	local line=
-	echo "{\"total\": $1, \"status\": $2, \"preemptible\": $preemptible}" | cat - $doc >&3
+	echo "{\"total\": $1, \"status\": $2, \"preemptible\": $preemptible, \"verdict\": \"$verdict\"}" | cat - $doc >&3
 	while read -r line <&4 && [ "$line" != . ]; do
 		echo "$line"
 	done
@@ -200,6 +201,37 @@ check_with_loss() {
 	tc qdisc del dev lo root
 }
 
+# Without scatter-gather the stack linearises what was pinned: completions may say zero-copied, the ledger says copied.
+linearised_wrong() { # arguments of run
+	run_wrong 1.00 "$@"
+	jq -r '.ledger | (if .copies_per_byte.skb_copy < 0.99 then "skb_copy is \(.copies_per_byte.skb_copy) a byte" else empty end),
+		(.sites[] | select(.site == "skb_copy") | .callers[0].cause
+			| if . == "device without scatter-gather" then empty else "the cause is \(.)" end)' $doc
+}
+
+# A path that is really zero-copy: two NICs joined outside of the machine, one in each namespace.
+check_wire() {
+	local note='two NICs joined outside: ' verdict=zero-copied side nic i=0
+	for side in sender receiver; do
+		i=$((i + 1))
+		nic=$(ip -o link show | sed -nE 's/^[0-9]+: (e[^:@]*).*/\1/p' | head -1)
+		ip netns add $side
+		ip link set "$nic" netns $side name wire
+		ip -n $side addr add 10.9.0.$i/24 dev wire
+		ip -n $side link set wire up
+	done
+	within 10 ip netns exec sender ping -c 1 -W 1 10.9.0.2 >/dev/null || true
+	check "${note}zero-copy" run_wrong 1.00 --mode zero-copy --path netns:sender,receiver --duration 500ms
+	check "${note}uring-send-zc" run_wrong 1.00 --mode uring-send-zc --path netns:sender,receiver --duration 500ms
+	check "${note}sendfile" run_wrong 1.00 --mode sendfile --path netns:sender,receiver --duration 500ms
+	check_run one-copy --path netns:sender,receiver
+	ip netns exec sender ethtool -K wire sg off >/dev/null
+	verdict=copied
+	check "${note}without scatter-gather" linearised_wrong --mode zero-copy --path netns:sender,receiver --duration 500ms
+	ip netns del sender
+	ip netns del receiver
+}
+
 kernel_complaints() {
 	dmesg | grep -E 'BUG:|WARNING:|Oops|general protection|scheduling while atomic'
 }
@@ -276,6 +308,7 @@ main() {
 	check_variants
 	check_beside_foreign_load
 	check_with_loss
+	check_wire
 	check "nothing is left after the runs" nothing_left
 	check "SIGKILL of the child" survives_child_kill
 	check "SIGKILL of the daemon, loopback" survives_daemon_kill loopback

@@ -5,9 +5,9 @@ set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 kernel=${1:?} programs=${2:?} output=${3:?}
-tools=(dash ip tc jq bpftool setpriv iperf3)
+tools=(dash ip tc jq bpftool setpriv iperf3 ethtool)
 ours=(copyledgerd copyledger copyledger-loadgen)
-modules=(veth dummy sch_netem sch_fq)
+modules=(veth dummy sch_netem sch_fq e1000)
 
 fail() {
 	echo "image.sh: $*" >&2

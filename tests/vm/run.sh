@@ -19,7 +19,9 @@ broken() { # row, why
 # One thread emulates both CPUs: with thread=multi the kernel's own text patching races with them ("Oops: int3").
 boot() { # kernel folder, work folder
 	timeout --foreground -k 5 "$timeout_s" "$emulator" -accel tcg,thread=single -cpu max -smp 2 -m 1G \
-		-nodefaults -display none -no-reboot -nic none -kernel "$1/vmlinuz" -initrd "$2/initramfs" \
+		-nodefaults -display none -no-reboot \
+		-netdev hubport,id=left,hubid=0 -device e1000,netdev=left -netdev hubport,id=right,hubid=0 -device e1000,netdev=right \
+		-kernel "$1/vmlinuz" -initrd "$2/initramfs" \
 		-serial "file:$2/console" -serial stdio \
 		-append "console=ttyS0 quiet panic=-1 mitigations=off" </dev/null | tr -d '\r' | tee "$2/tap"
 }
