@@ -51,6 +51,7 @@ struct run {
 	char no_ledger[400], no_perf[200];
 	uint32_t registered;
 	bool books_read, cancelled, measured;
+	bool killed; /* by its cancelling: a child that connects does not listen yet */
 	struct books books; /* final */
 	struct hook_cost hooks[LEDGER_HOOKS_MAX];
 	size_t n_hooks;
@@ -212,7 +213,7 @@ static void child_ended(const siginfo_t *how, void *userdata)
 		perf_disable(r->perf);
 	if (!r->window_end)
 		r->window_end = now_ns(CLOCK_MONOTONIC);
-	if (how->si_code != CLD_EXITED && !(r->cancelled && r->phase == PHASE_STARTING)) {
+	if (how->si_code != CLD_EXITED && !r->killed) {
 		r->signal = sigabbrev_np(how->si_status);
 		if (!r->fault.error)
 			fault_set(&r->fault, -ECANCELED, "child_killed", "",
@@ -501,7 +502,8 @@ void run_cancel(struct run *r)
 	if (run_finished(r) || r->cancelled)
 		return;
 	r->cancelled = true;
-	if (r->phase == PHASE_STARTING)
+	r->killed = r->phase == PHASE_STARTING;
+	if (r->killed)
 		child_kill(r->child);
 	else if (r->phase != PHASE_CLOSING)
 		child_tell(r->child, LG_STOP);
