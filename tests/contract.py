@@ -195,3 +195,9 @@ def schemas_of(interface, name):
             file = f"{name}.{part}.schema.json"
             schemas.append((file, load(file)))
     return both
+
+
+def uncalled(called):
+    """The methods of this interface and of the standard one that are not among those that were called."""
+    every = {f"{interface['interface']}.{name}" for interface in (CONTRACT, STANDARD) for name in interface["method"]}
+    return sorted(every - set(called))

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Sudden ends: of the daemon, of its child, of the disk. Nothing is left behind, and the next run balances."""
+import glob
 import json
 import os
 import pwd
@@ -79,8 +80,8 @@ def namespaces(pid):
     """Network and user namespaces of all of a process's threads and open descriptors, but for our own."""
     own = {os.readlink(f"/proc/self/ns/{kind}") for kind in ("net", "user")}
     found = set()
-    for path in [*Path(f"/proc/{pid}/task").glob("*/ns/net"), *Path(f"/proc/{pid}/task").glob("*/ns/user"),
-                 *Path(f"/proc/{pid}/fd").glob("*")]:
+    # glob.glob() passes over what ends meanwhile, Path.glob() does not
+    for path in (p for where in ("task/*/ns/net", "task/*/ns/user", "fd/*") for p in glob.glob(f"/proc/{pid}/{where}")):
         try:
             name = os.readlink(path)
         except OSError:
@@ -95,10 +96,11 @@ def all_namespaces():
 
 
 def links():
+    """Interfaces and named namespaces, but for those that another test has made for its time ("clt-...")."""
     done = subprocess.run(["ip", "-j", "link"], capture_output=True, text=True, check=True,
                           env={**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"})
-    named = Path("/run/netns")
-    return {x["ifname"] for x in json.loads(done.stdout)}, sorted(os.listdir(named)) if named.exists() else []
+    named = (os.path.basename(p) for p in glob.glob("/run/netns/*"))
+    return sorted(n for n in [*(x["ifname"] for x in json.loads(done.stdout)), *named] if not n.startswith("clt-"))
 
 
 class Traces:

@@ -697,7 +697,7 @@ def test_one_of_two_programs(daemon, kind):
 @needs("ip")
 @pytest.mark.parametrize("by_name", [True, False])
 def test_a_network_namespace(daemon, by_name):
-    space, port = f"clw{os.getpid()}", free_port()
+    space, port = f"clt-watch{os.getpid()}", free_port()
 
     def ip(*args):
         subprocess.run(["ip", *args], check=True, env={**os.environ, "PATH": PATH}, capture_output=True, timeout=20)
