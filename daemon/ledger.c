@@ -335,6 +335,8 @@ static int learn_sock_ofree(void)
 	r = zerocopy_once(tx, rx);
 	if (r < 0)
 		return r;
+	if (!bpf->bss) /* libbpf goes on when it cannot map it */
+		return -ENOMEM;
 	kernel.sock_ofree = bpf->bss->learnt;
 	return kernel.sock_ofree ? 0 : -ENODATA;
 }
@@ -543,7 +545,7 @@ static int load_chosen(struct ledger *l, const struct ledger_config *config)
 	r = ledger_bpf__load(l->bpf);
 	if (r < 0)
 		return r;
-	l->can_symbolise = kernel.can_symbolise;
+	l->can_symbolise = kernel.can_symbolise && l->bpf->bss;
 	for (size_t i = 0; i < HOOKS; i++) {
 		if (!chosen(l, i) || hooks[i].group == GROUP_LIFE)
 			continue;

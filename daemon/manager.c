@@ -192,8 +192,11 @@ static void keep(struct manager *m, json_object *doc, bool ended)
 		.text = "there is no usable state directory: the result is kept in memory only"};
 	int r = m->disk ? store_put(m->disk, doc, &fault) : -ENODEV;
 
-	if (r == 0)
+	if (r == 0) {
+		/* an earlier state of it may have found the disk full */
+		store_delete(m->memory, json_object_get_string(json_at(doc, "id")));
 		return;
+	}
 	if (ended)
 		add_warning(doc, "not_stored", fault.text);
 	if (m->disk)
