@@ -159,6 +159,10 @@ static int connect_lane(const struct lg_plan *plan, int listener, const struct s
 	if (r < 0)
 		return r;
 	r = connect_whole(fds[LG_RECEIVER], addr, len);
+	if (r == -EADDRNOTAVAIL)
+		return fault_set(reterr, r, "no_port", "threads",
+			"connect: no local port is left for another lane (net.ipv4.ip_local_port_range): %s",
+			strerror(-r));
 	if (r < 0)
 		return fault_set(reterr, r, "connect", "", "connect: %s", strerror(-r));
 	r = accept_own(listener, fds[LG_RECEIVER], &fds[LG_SENDER]);
