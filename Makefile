@@ -14,6 +14,7 @@ ARCH := x86
 SAN ?=
 SAN_asan := -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
 SAN_tsan := -fsanitize=thread -fno-omit-frame-pointer
+SAN_fuzz := -fsanitize=fuzzer-no-link,address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
 O := $(BUILD)$(if $(SAN),/$(SAN))
 
 # V=1 shows the commands.
@@ -107,6 +108,18 @@ $(O)/unit/%: tests/unit/%.c $(UNIT_LIB)
 	$(Q)$(CC) $(CFLAGS_ALL) $(INC_daemon) -MMD -MP $< $(UNIT_LIB) -o $@ $(LDFLAGS_ALL) $(LIBS_daemon) -lcmocka
 unit-programs: $(UNIT_BIN)
 
+# Fuzzers: what the daemon reads with all of the daemon, what the command reads with all of the command; built by clang.
+FUZZ_LINK = $(CC) $(CFLAGS_ALL) -fsanitize=fuzzer $< $(filter %.o,$^) -o $@ -pthread
+$(O)/fuzz_result: tests/fuzz/fuzz_result.c $(CLI_LIB)
+	@mkdir -p $(@D)
+	$(say) FUZZ $@
+	$(Q)$(FUZZ_LINK) $(INC_cli) $(LIBS_cli)
+$(O)/fuzz_%: tests/fuzz/fuzz_%.c $(UNIT_LIB)
+	@mkdir -p $(@D)
+	$(say) FUZZ $@
+	$(Q)$(FUZZ_LINK) $(INC_daemon) $(LIBS_daemon) -lcmocka
+fuzz-programs: $(O)/fuzz_frames $(O)/fuzz_parameters $(O)/fuzz_result
+
 quickstart: ## Install what is missing, build, run the three modes on both paths, show their ledgers
 	@tools/quickstart.sh
 check: ## Install what is missing, build, run every test that this machine can run
@@ -117,6 +130,18 @@ tsan: ## The tests under ThreadSanitizer
 	@SAN=tsan tools/check.sh
 vm: ## The full tier on Debian's own kernels, in a VM under software emulation
 	@tests/vm/run.sh
+SECONDS_EACH ?= 60
+fuzz: all ## The fuzzers of framing, parameters and results, SECONDS_EACH=60 a target
+	@tools/deps.sh build check
+	@$(MAKE) -s SAN=fuzz CC=$(CLANG) fuzz-programs
+	@tools/fuzz.sh $(BUILD) $(SECONDS_EACH)
+$(O)/inject.so: tests/fault/inject.c
+	$(say) LD $@
+	$(Q)$(CC) $(CFLAGS_ALL) -shared -fPIC $< -o $@
+torture: all $(O)/inject.so ## The table of attacks and faults, row by row, to its bars; TORTURE_SCALE=1 SOAK_S=20
+	@tools/torture.sh
+soak: all ## Runs and watches for SOAK_S=7200 seconds: nothing grows
+	@SOAK_S=$${SOAK_S:-7200} tools/torture.sh tests/torture -k soak
 bench: ## Throughput against the peers, ledger on and off, in interleaved pairs
 	@tools/bench.sh
 
@@ -125,6 +150,6 @@ install: all ## Install programs and units below DESTDIR
 clean: ## Remove what was built
 	rm -rf $(BUILD)
 
-.PHONY: all help deps quickstart check asan tsan vm bench install clean unit-programs
+.PHONY: all help deps quickstart check asan tsan fuzz fuzz-programs torture soak vm bench install clean unit-programs
 .DELETE_ON_ERROR:
 -include $(shell [ -d $(O) ] && find $(O) -name '*.d')
