@@ -41,9 +41,9 @@ SRC_cli := $(wildcard cli/*.c)
 obj = $(patsubst %.c,$(O)/%.o,$(1))
 MAINS := loadgen/main.c daemon/main.c cli/main.c
 
-LIBS_loadgen := -lmnl -luring
-LIBS_daemon := -lbpf -lelf -lz -ljson-c -lsystemd -lsqlite3 -lmnl -luring
-LIBS_cli := -ljson-c
+LIBS_loadgen := -lmnl -luring -lm
+LIBS_daemon := -lbpf -lelf -lz -ljson-c -lsystemd -lsqlite3 -lmnl -luring -lm
+LIBS_cli := -ljson-c -lm
 
 PROGRAMS := $(O)/copyledgerd $(O)/copyledger $(O)/copyledger-loadgen
 

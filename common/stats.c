@@ -122,3 +122,82 @@ double stats_range_coverage(size_t n)
 {
 	return n == 0 ? 0 : 1 - ldexp(1, 1 - (int)MIN(n, 1024U));
 }
+
+#define RANKS_COUNTED 50 /* C(50, 25) is below 2^53: the counts are exact */
+
+/* ways[i * sums + s]: how many choices of i ranks have the sum s, the ranks 1 to last. */
+static void count_rank_sums(double *ways, size_t n, size_t last, size_t sums)
+{
+	ways[0] = 1;
+	for (size_t rank = 1; rank <= last; rank++)
+		for (size_t i = MIN(n, rank); i > 0; i--)
+			for (size_t s = rank; s < sums; s++)
+				ways[i * sums + s] += ways[(i - 1) * sums + s - rank];
+}
+
+static double mann_whitney_counted(size_t n, size_t m, size_t u)
+{
+	size_t least = n * (n + 1) / 2, sums = least + n * m + 1;
+	_cleanup_free_ double *ways = calloc((n + 1) * sums, sizeof(*ways));
+	double below = 0, all = 0;
+
+	if (!ways)
+		return NAN;
+	count_rank_sums(ways, n, n + m, sums);
+	for (size_t s = least; s < sums; s++) {
+		all += ways[n * sums + s];
+		below += s - least <= u ? ways[n * sums + s] : 0;
+	}
+	return below / all;
+}
+
+double stats_mann_whitney_below(size_t n, size_t m, size_t u)
+{
+	double a = (double)n, b = (double)m;
+
+	if (u >= n * m)
+		return 1;
+	if (n + m <= RANKS_COUNTED)
+		return mann_whitney_counted(n, m, u);
+	return erfc((a * b / 2 - (double)u - 0.5) / sqrt(a * b * (a + b + 1) / 12) / sqrt(2)) / 2;
+}
+
+/* The largest k >= 1 whose interval covers level, or 1; the interval of k misses with 2 P(U <= k - 1). */
+static size_t moses_rank(size_t n, size_t m, double level)
+{
+	size_t low = 1, high = MAX(n * m / 2, 1U);
+
+	while (low < high) {
+		size_t middle = (low + high + 1) / 2;
+
+		if (2 * stats_mann_whitney_below(n, m, middle - 1) <= 1 - level)
+			low = middle;
+		else
+			high = middle - 1;
+	}
+	return low;
+}
+
+int stats_shift_interval(const double *a, size_t n, const double *b, size_t m, double level, double *ret_low,
+	double *ret_high, double *ret_coverage)
+{
+	_cleanup_free_ double *differences = NULL;
+	size_t k;
+
+	if (n == 0 || m == 0)
+		return -ENODATA;
+	if (!(level > 0 && level < 1))
+		return -EINVAL;
+	differences = malloc(n * m * sizeof(*differences));
+	if (!differences)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		for (size_t j = 0; j < m; j++)
+			differences[i * m + j] = b[j] - a[i];
+	qsort(differences, n * m, sizeof(*differences), ascending);
+	k = moses_rank(n, m, level);
+	*ret_low = differences[k - 1];
+	*ret_high = differences[n * m - k];
+	*ret_coverage = MAX(0, 1 - 2 * stats_mann_whitney_below(n, m, k - 1));
+	return 0;
+}

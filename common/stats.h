@@ -33,3 +33,21 @@ int stats_bootstrap_median_interval(const double *values, size_t n, double level
 /* How often the smallest to the largest of n independent values hold the true median between them: 1 - 2^(1 -
  * n), 0 for n = 0. */
 double stats_range_coverage(size_t n);
+
+/*
+ * Mann and Whitney's U of n against m values without ties, when both come from one distribution: the chance
+ * that U <= u. Counted by sums of ranks up to n + m = 50, the normal approximation with its correction for
+ * continuity above (Mann, Whitney: "On a test of whether one of two random variables is stochastically larger
+ * than the other", 1947). NaN without memory.
+ */
+double stats_mann_whitney_below(size_t n, size_t m, size_t u);
+
+/*
+ * How far b lies above a: the interval between the k-th smallest and the k-th largest of the differences b -
+ * a of all pairs, k the largest with a coverage of at least level (Moses 1953; Hollander, Wolfe:
+ * "Nonparametric Statistical Methods", 4.3). Where even the smallest to the largest covers less, that is the
+ * interval. *ret_coverage: how often such an interval holds the true shift. Of logarithms: the interval of a
+ * ratio's logarithm. -ENODATA: n or m is 0; -EINVAL: a level outside (0, 1); -ENOMEM.
+ */
+int stats_shift_interval(const double *a, size_t n, const double *b, size_t m, double level, double *ret_low,
+	double *ret_high, double *ret_coverage);

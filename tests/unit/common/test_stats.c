@@ -163,6 +163,82 @@ static void test_interval_covers(void **state)
 	assert_in_range(covered, 915, 985);
 }
 
+static void assert_near(double value, double expected, double tolerance)
+{
+	if (!(fabs(value - expected) <= tolerance))
+		fail_msg("%.12g is not %.12g", value, expected);
+}
+
+/* scipy 1.10.1, the exact null distribution: scipy.stats._mannwhitneyu._MWU().cdf([u], n, m). */
+static void test_mann_whitney_counts(void **state)
+{
+	static const struct {
+		size_t n, m, u;
+		double below;
+	} cases[] = {
+		{1, 1, 0, 0.5},
+		{3, 3, 0, 0.05},
+		{2, 9, 1, 0.03636363636363636},
+		{5, 5, 2, 0.015873015873015872},
+		{4, 7, 3, 0.02121212121212121},
+		{10, 10, 23, 0.021628526272489117},
+		{10, 10, 50, 0.5147437701617269},
+		{25, 25, 211, 0.024712536612561106},
+		{5, 5, 25, 1},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		assert_near(stats_mann_whitney_below(cases[i].n, cases[i].m, cases[i].u), cases[i].below,
+			1e-12);
+}
+
+/* Above 50 values the normal approximation; the exact figures as above. */
+static void test_mann_whitney_of_many(void **state)
+{
+	assert_near(stats_mann_whitney_below(26, 26, 240), 0.03710159917587197, 5e-4);
+	assert_near(stats_mann_whitney_below(30, 30, 320), 0.027561256145411685, 5e-4);
+	assert_near(stats_mann_whitney_below(40, 60, 1000), 0.08055490543462612, 5e-4);
+}
+
+/* 5 against 5: k = 3, the third smallest and third largest of the 25 differences, 1 - 2 x 4 / 252. */
+static void test_shift_interval(void **state)
+{
+	static const double a[] = {0, 1, 2, 3, 4}, b[] = {10, 20, 30, 40, 50};
+	double low = NAN, high = NAN, coverage = NAN;
+
+	assert_int_equal(stats_shift_interval(a, 5, b, 5, 0.95, &low, &high, &coverage), 0);
+	assert_true(low == 8 && high == 48); /* 6 7 8 ... 48 49 50 */
+	assert_near(coverage, 1 - 8.0 / 252, 1e-12);
+	assert_int_equal(stats_shift_interval(a, 3, b, 3, 0.95, &low, &high, &coverage), 0);
+	assert_true(low == 8 && high == 30); /* all of them, and still no 95 % */
+	assert_near(coverage, 0.9, 1e-12);
+	assert_int_equal(stats_shift_interval(a, 1, b, 1, 0.95, &low, &high, &coverage), 0);
+	assert_true(low == 10 && high == 10 && coverage == 0);
+	assert_int_equal(stats_shift_interval(a, 0, b, 3, 0.95, &low, &high, &coverage), -ENODATA);
+	assert_int_equal(stats_shift_interval(a, 3, b, 3, 1, &low, &high, &coverage), -EINVAL);
+}
+
+/* The interval holds a true shift of 0 as often as it says, or more. */
+static void test_shift_interval_covers(void **state)
+{
+	unsigned int covered = 0;
+	uint64_t s = 5;
+
+	for (int trial = 0; trial < 2000; trial++) {
+		double a[6], b[9], low, high, coverage;
+
+		for (size_t i = 0; i < ARRAY_SIZE(a); i++)
+			a[i] = (double)(stats_random(&s) >> 11) * 0x1p-53;
+		for (size_t i = 0; i < ARRAY_SIZE(b); i++)
+			b[i] = (double)(stats_random(&s) >> 11) * 0x1p-53;
+		assert_int_equal(
+			stats_shift_interval(a, 6, b, 9, 0.95, &low, &high, &coverage), 0);
+		assert_true(coverage >= 0.95 && coverage < 0.97);
+		covered += low <= 0 && 0 <= high;
+	}
+	assert_in_range(covered, 1880, 1960); /* 95.0 to 97 %, and 4 standard deviations of 0.5 % */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -175,6 +251,10 @@ int main(void)
 		cmocka_unit_test(test_interval_of_a_known_distribution),
 		cmocka_unit_test(test_interval_refuses_what_has_no_meaning),
 		cmocka_unit_test(test_interval_covers),
+		cmocka_unit_test(test_mann_whitney_counts),
+		cmocka_unit_test(test_mann_whitney_of_many),
+		cmocka_unit_test(test_shift_interval),
+		cmocka_unit_test(test_shift_interval_covers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
