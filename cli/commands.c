@@ -10,6 +10,7 @@ const struct command *const commands[] = {
 	&command_probe,
 	&command_list,
 	&command_show,
+	&command_export,
 	&command_trace,
 	&command_watch,
 	&command_cancel,

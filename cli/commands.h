@@ -8,7 +8,8 @@ extern const struct command *const commands[]; /* ends with NULL */
 extern const struct opt common_options[];      /* ends with a NULL name */
 
 extern const struct command command_run, command_probe, command_list, command_show, command_trace,
-	command_watch, command_cancel, command_info, command_help, command_sweep;
+	command_watch, command_cancel, command_info, command_help, command_sweep,
+	command_export;
 
 const struct command *command_find(const char *name); /* NULL: unknown */
 

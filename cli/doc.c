@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* Reads and prints JSON documents. */
 #include <errno.h>
+#include <locale.h>
 #include <math.h>
 
 #include "doc.h"
@@ -88,20 +89,34 @@ const char *doc_reason(json_object *o, const char *path)
 	return doc_string(o, beside);
 }
 
-/* The shortest of 15 to 17 digits that reads back as the same number, and that still looks like a double. */
+char *doc_format_number(char text[DOC_NUMBER], double value)
+{
+	const char *point = localeconv()->decimal_point;
+	char *at;
+
+	for (int digits = 15; digits <= 17; digits++) {
+		snprintf(text, DOC_NUMBER, "%.*g", digits, value);
+		if (strtod(text, NULL) == value)
+			break;
+	}
+	at = str_eq(point, ".") ? NULL : strstr(text, point);
+	if (at) {
+		*at = '.';
+		memmove(at + 1, at + strlen(point), strlen(at + strlen(point)) + 1);
+	}
+	return text;
+}
+
+/* As above, and it still looks like a double. */
 static int shorten_double(json_object *o)
 {
 	double value = json_object_get_double(o);
-	char text[40];
+	char text[DOC_NUMBER + 2];
 	char *copy;
 
 	if (!isfinite(value))
 		return 0;
-	for (int digits = 15; digits <= 17; digits++) {
-		snprintf(text, sizeof(text), "%.*g", digits, value);
-		if (strtod(text, NULL) == value)
-			break;
-	}
+	doc_format_number(text, value);
 	if (!strpbrk(text, ".e"))
 		strcat(text, ".0");
 	copy = strdup(text);

@@ -32,6 +32,10 @@ int doc_flag(json_object *o, const char *path);           /* 1, 0, or -1: unknow
 /* Why path is unknown: its own "reason", or the "<name>_reason" beside it. NULL: not said. */
 const char *doc_reason(json_object *o, const char *path);
 
+/* The shortest of 15 to 17 digits that reads back as the same number, with a dot whatever the locale. */
+#define DOC_NUMBER 40
+char *doc_format_number(char text[DOC_NUMBER], double value); /* returns text */
+
 /*
  * Writes o as JSON and a newline. Doubles are the shortest text that reads back as the same number; bytes
  * that could steer a terminal are escaped. Negative errno when out of memory or when the stream fails.
