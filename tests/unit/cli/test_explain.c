@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: MIT
+/* Answers to planted data: what was planted is said, and nothing that was not. */
+#include "explain.h"
+#include "samples.h"
+
+#define SIZES 5
+#define RUNS 6
+#define CACHE ",\"l1d_misses\":{\"value\":%d},\"llc_misses\":{\"value\":%d}"
+#define NO_CACHE                                                                                             \
+	",\"l1d_misses\":{\"value\":null,\"reason\":\"no "                                                   \
+	"PMU\"},\"llc_misses\":{\"value\":null,\"reason\":\"no PMU\"}"
+
+/* Throughput and CPU time of a mode at 64 << (2 * i) bytes with so many threads. */
+struct plan {
+	double (*gbps)(int mode, int i, int threads);
+	bool counters, copied, several_threads, many_runs;
+	double spread;
+};
+
+static const char *const modes[] = {"two-copy", "one-copy", "zero-copy"};
+
+static void write_run(FILE *f, const struct plan *p, int mode, int i, int threads, int run)
+{
+	double gbps = p->gbps(mode, i, threads) * (1 + p->spread * (run - 2.5));
+	long long pinned = mode == 2 ? 1000000 : 0;
+
+	fprintf(f,
+		"{\"schema\":\"copyledger/result/"
+		"1\",\"id\":\"%d-%d-%d-%d\",\"state\":\"done\",\"spec\":{\"mode\":\"%s\","
+		"\"path\":\"veth\",\"workload\":\"stream\",\"size\":%d,\"threads\":%d,\"label\":\"\"},",
+		mode, i, threads, run, modes[mode], 64 << (2 * i), threads);
+	fprintf(f,
+		"\"app\":{\"throughput_gbps\":%.6f,\"bytes_received\":1000000},\"derived\":{\"cpu_ns_per_"
+		"byte\":%.6f},"
+		"\"lanes\":[],\"ledger\":{\"balanced\":true,\"exact\":true,\"sites\":[{\"site\":\"tx_pin\","
+		"\"bytes\":%lld},"
+		"{\"site\":\"tx_deferred_copy\",\"bytes\":%lld}],\"copies_per_byte\":{\"total\":%d,\"lower_"
+		"bound\":false}},",
+		gbps, 10 / gbps, pinned, p->copied ? pinned : 0, mode == 2 ? 1 + p->copied : 3 - mode);
+	fprintf(f,
+		"\"zerocopy\":{\"sends\":%d,\"completed_zero_copied\":%d,\"completed_copied\":%d,\"enobufs\":"
+		"0,\"verdict\":"
+		"\"%s\",\"cause\":%s,\"cause_evidence\":\"derived\"},\"perf\":{\"sender\":{\"task_clock_ns\":"
+		"{\"value\":1}",
+		mode == 2 ? 10 : 0, mode == 2 && !p->copied ? 10 : 0, mode == 2 && p->copied ? 10 : 0,
+		mode != 2   ? "none"
+		: p->copied ? "copied"
+			    : "zero-copied",
+		mode == 2 && p->copied ? "\"looped to a local socket\"" : "null");
+	if (p->counters)
+		fprintf(f, CACHE "},\"receiver\":{\"task_clock_ns\":{\"value\":1}" CACHE "}}}\n",
+			3000 - 1000 * mode, 300 - 30 * mode, 0, 0);
+	else
+		fprintf(f, NO_CACHE "},\"receiver\":{\"task_clock_ns\":{\"value\":1}" NO_CACHE "}}}\n");
+}
+
+static json_object *answers_to(const struct plan *p)
+{
+	char path[] = "/tmp/copyledger-explain-XXXXXX";
+	FILE *f = fdopen(mkstemp(path), "w");
+	_cleanup_(dataset_freep) struct dataset *d = NULL;
+	struct cli cli = {.socket = "/nonexistent/socket"};
+	struct fault fault = {};
+	json_object *o = NULL;
+
+	assert_non_null(f);
+	for (int mode = 0; mode < 3; mode++)
+		for (int i = 0; i < SIZES; i++)
+			for (int threads = 1; threads <= (p->several_threads ? 4 : 1); threads *= 4)
+				for (int run = 0; run < (p->many_runs ? RUNS : 1); run++)
+					write_run(f, p, mode, i, threads, run);
+	assert_int_equal(fclose(f), 0);
+	assert_int_equal(dataset_open(&cli, path, &d, &fault), 0);
+	assert_int_equal(explain_answers(d, &o), 0);
+	unlink(path);
+	return o;
+}
+
+static json_object *answer(json_object *document, const char *id)
+{
+	json_object *answers = doc_at(document, "answers");
+
+	for (size_t i = 0; i < doc_length(answers); i++)
+		if (str_eq(doc_text(json_object_array_get_idx(answers, i), "id"), id))
+			return json_object_array_get_idx(answers, i);
+	fail_msg("no answer %s", id);
+	return NULL;
+}
+
+static bool says(json_object *document, const char *id, const char *words)
+{
+	json_object *sentences = doc_at(answer(document, id), "sentences");
+
+	for (size_t i = 0; i < doc_length(sentences); i++)
+		if (strstr(json_object_get_string(json_object_array_get_idx(sentences, i)), words))
+			return true;
+	return false;
+}
+
+static bool answered(json_object *document, const char *id)
+{
+	return doc_flag(answer(document, id), "answered") == 1;
+}
+
+/* zero-copy is better than both from between 1 and 4 KiB on; one-copy always better than two-copy. */
+static double pays_from_2k(int mode, int i, int threads)
+{
+	return mode == 2 ? (i < 3 ? 1 : 20) * threads : (5 + mode) * threads;
+}
+
+static double never_pays(int mode, int i, int threads)
+{
+	return 9 - mode * 3;
+}
+
+static void a_crossing_that_is_there_is_said(void **state)
+{
+	const struct plan p = {pays_from_2k, .copied = false, .many_runs = true, .spread = 0.01};
+	_cleanup_json_ json_object *o = answers_to(&p);
+
+	assert_true(says(o, "zero_copy", "it is: of 30.0 MB pinned in 30 runs 0 B were copied"));
+	assert_true(says(
+		o, "crossovers", "one-copy beats two-copy in throughput at every size from 64 B to 16 KiB"));
+	assert_true(says(o, "crossovers", "zero-copy beats one-copy in throughput from a size between 2."));
+	assert_true(says(o, "not_fastest", "faster than one-copy in 2 and slower in 3"));
+	assert_true(says(o, "not_fastest", "It does save copies there (1.00 a byte against 2.00)"));
+	assert_false(answered(o, "threads"));
+}
+
+static void one_that_is_not_is_denied(void **state)
+{
+	const struct plan p = {never_pays, .copied = true, .many_runs = true, .spread = 0.01};
+	_cleanup_json_ json_object *o = answers_to(&p);
+
+	assert_true(says(o, "zero_copy",
+		"it is not: of 30.0 MB pinned in 30 runs 30.0 MB (100 %) were copied after all"));
+	assert_true(says(o, "zero_copy", "looped to a local socket"));
+	assert_true(says(
+		o, "crossovers", "zero-copy never beats one-copy in throughput between 64 B and 16 KiB"));
+	assert_true(says(o, "not_fastest", "It saves no copy there: 2.00 copies a byte against 2.00"));
+	assert_true(says(o, "unexpected", "one-copy is slower than two-copy"));
+	assert_true(says(o, "unexpected", "holds in 2 more places"));
+}
+
+static void without_counters_the_caches_are_not_answered(void **state)
+{
+	const struct plan p = {never_pays, .many_runs = true, .several_threads = true, .spread = 0.01};
+	_cleanup_json_ json_object *o = answers_to(&p);
+
+	assert_false(answered(o, "caches"));
+	assert_true(says(o, "caches", "no cache counters (no PMU)"));
+	assert_true(says(o, "caches", "virtual PMU"));
+	assert_true(answered(o, "threads"));
+	assert_true(says(o, "threads", "4 threads carry 1.00 times"));
+	assert_true(says(o, "threads", "cannot tell"));
+}
+
+static void with_counters_they_are(void **state)
+{
+	const struct plan p = {never_pays, .counters = true, .many_runs = true, .spread = 0.01};
+	_cleanup_json_ json_object *o = answers_to(&p);
+
+	assert_true(answered(o, "caches"));
+	assert_true(says(o, "caches",
+		"L1 data cache misses per 1,000 bytes: two-copy 3.00, one-copy 2.00, zero-copy 1.00"));
+	assert_true(says(o, "caches", "33 % fewer"));
+}
+
+/* With a run a cell nothing has an interval, so nothing is called sure. */
+static void single_runs_decide_nothing(void **state)
+{
+	const struct plan p = {never_pays, .copied = true};
+	_cleanup_json_ json_object *o = answers_to(&p);
+
+	assert_true(says(o, "crossovers", "a run a cell gives no interval"));
+	assert_false(says(o, "crossovers", "beats"));
+	assert_true(says(o, "not_fastest", "faster than one-copy in 0 and slower in 0"));
+	assert_true(says(o, "unexpected", "Nothing of what is looked for"));
+}
+
+static void every_answer_lists_what_it_rests_on(void **state)
+{
+	const struct plan p = {pays_from_2k, .many_runs = true, .several_threads = true, .spread = 0.01};
+	_cleanup_json_ json_object *o = answers_to(&p);
+	json_object *rows = doc_at(answer(o, "crossovers"), "rests_on"), *row;
+	_cleanup_free_ char *text = NULL;
+	size_t size;
+	struct out out = {.f = open_memstream(&text, &size), .utf8 = true};
+	double v;
+
+	assert_true(doc_length(rows) > 0);
+	row = json_object_array_get_idx(rows, 0);
+	assert_int_equal(doc_length(doc_at(row, "runs")), RUNS);
+	assert_true(doc_number(row, "median", &v) && v > 0);
+	render_explain(&out, o, true);
+	fclose(out.f);
+	assert_non_null(strstr(text, "From what message size does which way pay here?"));
+	assert_non_null(
+		strstr(text, json_object_get_string(json_object_array_get_idx(doc_at(row, "runs"), 0))));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_crossing_that_is_there_is_said),
+		cmocka_unit_test(one_that_is_not_is_denied),
+		cmocka_unit_test(without_counters_the_caches_are_not_answered),
+		cmocka_unit_test(with_counters_they_are),
+		cmocka_unit_test(single_runs_decide_nothing),
+		cmocka_unit_test(every_answer_lists_what_it_rests_on),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
