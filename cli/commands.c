@@ -12,6 +12,7 @@ const struct command *const commands[] = {
 	&command_show,
 	&command_export,
 	&command_explain,
+	&command_plot,
 	&command_trace,
 	&command_watch,
 	&command_cancel,
