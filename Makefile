@@ -32,7 +32,7 @@ INC_common := -iquote common
 INC_loadgen := -iquote common -iquote loadgen
 JSON_CFLAGS := $(shell pkg-config --cflags json-c 2>/dev/null || echo -I/usr/include/json-c)
 INC_daemon = $(JSON_CFLAGS) -iquote common -iquote loadgen -iquote bpf -iquote daemon -iquote $(BUILD)/bpf -iquote $(BUILD)/gen
-INC_cli := $(JSON_CFLAGS) -iquote common -iquote cli
+INC_cli := $(JSON_CFLAGS) -iquote common -iquote cli -iquote $(BUILD)/gen
 
 SRC_common := $(wildcard common/*.c)
 SRC_loadgen := $(wildcard loadgen/*.c)
@@ -77,11 +77,18 @@ $(BUILD)/bpf/%.skel.h: $(BUILD)/bpf/%.bpf.o
 	$(say) SKEL $@
 	$(Q)$(BPFTOOL) gen skeleton $< name $*_bpf > $@.tmp && mv $@.tmp $@
 
-# The interface text as a C string, so that the daemon serves the very file of schemas/.
+$(call obj,cli/report.c): $(BUILD)/gen/report_html.h
+
+# A text as a C string: the interface, so that the daemon serves the very file of schemas/, and the report's template.
+QUOTE = sed -e 's/[\\"]/\\&/g' -e 's/^/"/' -e 's/$$/\\n"/'
 $(BUILD)/gen/varlink_text.h: schemas/io.copyledger.varlink
 	@mkdir -p $(@D)
 	$(say) GEN $@
-	$(Q)sed -e 's/[\\"]/\\&/g' -e 's/^/"/' -e 's/$$/\\n"/' $< > $@.tmp && mv $@.tmp $@
+	$(Q)$(QUOTE) $< > $@.tmp && mv $@.tmp $@
+$(BUILD)/gen/report_html.h: cli/report.html
+	@mkdir -p $(@D)
+	$(say) GEN $@
+	$(Q)(echo 'static const char report_html[] ='; $(QUOTE) $<; echo ';') > $@.tmp && mv $@.tmp $@
 
 $(O)/copyledger-loadgen: $(call obj,$(SRC_loadgen) $(SRC_common))
 	$(say) LD $@

@@ -13,6 +13,7 @@ const struct command *const commands[] = {
 	&command_export,
 	&command_explain,
 	&command_plot,
+	&command_report,
 	&command_trace,
 	&command_watch,
 	&command_cancel,

@@ -16,13 +16,13 @@ void gnuplot_string(FILE *f, const char *text)
 {
 	_cleanup_free_ char *clean = text_clean(text, true);
 
-	fputc('"', f);
+	fputc('\'', f);
 	for (const char *s = clean ? clean : ""; *s; s++) {
-		if (strchr("\\\"`$", *s))
-			fputc('\\', f);
+		if (*s == '\'')
+			fputc('\'', f);
 		fputc(*s, f);
 	}
-	fputc('"', f);
+	fputc('\'', f);
 }
 
 static int memory_file(const char *text)

@@ -6,7 +6,8 @@
 
 #include "fault.h"
 
-/* A text as a gnuplot string in quotes; control characters are shown, not sent. */
+/* A text as a gnuplot string, in single quotes: in double ones it would run what stands in backquotes.
+ * Control characters are shown, not sent. */
 void gnuplot_string(FILE *f, const char *text);
 
 /* Runs a script to its end. Faults: "no_gnuplot" (names the package), "gnuplot" (with the first line that it

@@ -129,3 +129,17 @@ def test_without_a_store(tmp_path):
         done = d.cli("plot", "--output", str(tmp_path / "plots"))
     assert done.returncode == 2 and "no " in done.stderr and not (tmp_path / "plots").exists()
     assert (BUILD / "copyledger").exists() and os.listdir(tmp_path)
+
+
+def test_a_file_of_results_runs_nothing(daemon, tmp_path):
+    """gnuplot can run commands; what a document holds is never one."""
+    sign = tmp_path / "sign"
+    documents = [json.loads(line) for line in daemon.cli("export", "--jsonl", "last:mode=one-copy").stdout.splitlines()]
+    for document in documents:
+        document["host"]["kernel"]["release"] = f"`touch {sign}` '\"; system(\"touch {sign}\") #"
+        document["host"]["cpu"]["model"] = f"$(touch {sign})\nset output '{sign}'"
+    evil = tmp_path / "evil.jsonl"
+    evil.write_text("\n".join(map(json.dumps, documents)))
+    done = daemon.cli("plot", str(evil), "--output", str(tmp_path / "plots"), "--figure", "cost_size", "--format", "svg")
+    assert done.returncode == 0, done.stderr
+    assert f"`touch {sign}`" in texts(tmp_path / "plots/cost_size.svg") and not sign.exists()
