@@ -39,6 +39,11 @@ int result_status(json_object *result); /* enum exit_status */
 json_object *ledger_site(json_object *ledger, const char *site);
 json_object *result_copies(json_object *result); /* copies per byte: total and by site; NULL: not counted */
 
+/* Why a copy happened that nobody asked for, and the lines that say so of all such sites of a ledger or a
+ * trace. */
+const char *caller_cause(json_object *caller);
+void render_causes(struct out *o, json_object *doc);
+
 /* A label in the first column, and what follows it at the second. */
 #define LABEL_WIDTH 14
 void render_label(struct out *o, const char *label);

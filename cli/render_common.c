@@ -70,3 +70,34 @@ json_object *result_copies(json_object *result)
 	}
 	return NULL;
 }
+
+/* Sites whose callers say why a copy happened that nobody asked for. */
+static const char *const late_sites[] = {"tx_deferred_copy", "skb_copy"};
+
+const char *caller_cause(json_object *caller)
+{
+	const char *cause = doc_string(caller, "cause");
+
+	return cause && *cause ? cause : "cause not known";
+}
+
+void render_causes(struct out *o, json_object *doc)
+{
+	for (size_t s = 0; s < ARRAY_SIZE(late_sites); s++) {
+		json_object *callers = doc_at(ledger_site(doc, late_sites[s]), "callers");
+
+		for (size_t i = 0; i < doc_length(callers); i++) {
+			json_object *caller = json_object_array_get_idx(callers, i);
+			const char *kind = doc_string(caller, "device_kind");
+			double bytes;
+
+			if (!doc_number(caller, "bytes", &bytes))
+				continue;
+			out_text(o, STYLE_NOTE, "%s %s: %s", late_sites[s], figure_bytes(bytes).s,
+				caller_cause(caller));
+			out_text(o, STYLE_DIM, " (%s%s%s)", doc_text(caller, "evidence"),
+				kind ? ", device " : "", kind ? kind : "");
+			out_newline(o);
+		}
+	}
+}

@@ -230,6 +230,7 @@ void render_ledger(struct out *o, json_object *result)
 	render_copies(o, result);
 	render_nothing(o, nothing);
 	render_blind(o, blind);
+	render_causes(o, ledger);
 	for (size_t i = 0; i < doc_length(sites); i++)
 		render_callers(o, json_object_array_get_idx(sites, i));
 }

@@ -131,6 +131,7 @@ void render_trace(struct out *o, json_object *trace, json_object *previous)
 			trace_row(t, o, trace, previous, row);
 	}
 	table_print(t, o, 0);
+	render_causes(o, trace);
 	render_names(o, sites, "nothing at: ", is_idle);
 	render_names(o, sites, "not visible here: ", is_unseen);
 }

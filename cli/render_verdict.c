@@ -54,7 +54,8 @@ static void put_cause(FILE *f, json_object *result)
 	const char *cause = doc_string(result, "zerocopy.cause");
 
 	if (cause && *cause)
-		fprintf(f, ": %s", cause);
+		fprintf(f, ": %s%s", cause,
+			str_eq(doc_text(result, "zerocopy.cause_evidence"), "derived") ? " (derived)" : "");
 }
 
 static void put_zero_copied(FILE *f, json_object *result)

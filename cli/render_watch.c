@@ -6,9 +6,6 @@
 #include "render.h"
 #include "table.h"
 
-/* Sites whose callers say why a copy happened that nobody asked for. */
-static const char *const late_sites[] = {"tx_deferred_copy", "skb_copy"};
-
 int watch_status(json_object *watch)
 {
 	return doc_flag(watch, "ledger.balanced") == 0 ? STATUS_UNBALANCED : STATUS_OK;
@@ -117,17 +114,12 @@ static void render_cost(struct out *o, json_object *watch)
 								: "no reason given");
 	if (doc_number(watch, "map_bytes_max", &bytes))
 		out_text(o, STYLE_DIM, "  maps at most %s", figure_bytes(bytes).s);
+	if (doc_number(watch, "socket_bytes", &bytes))
+		out_text(o, STYLE_DIM, " and %s a socket", figure_bytes(bytes).s);
 	out_newline(o);
 }
 
 /* ---- why ---- */
-
-static const char *caller_cause(json_object *caller)
-{
-	const char *cause = doc_string(caller, "cause");
-
-	return cause && *cause ? cause : "cause not known";
-}
 
 /* The one cause of a site's copies; the ledger does not know which view a cause belongs to, so with more than
  * one it is not said of a row. NULL: none. */
@@ -144,27 +136,6 @@ static const char *only_cause(json_object *ledger, const char *site)
 		cause = c;
 	}
 	return cause;
-}
-
-static void render_causes(struct out *o, json_object *ledger)
-{
-	for (size_t s = 0; s < ARRAY_SIZE(late_sites); s++) {
-		json_object *callers = doc_at(ledger_site(ledger, late_sites[s]), "callers");
-
-		for (size_t i = 0; i < doc_length(callers); i++) {
-			json_object *caller = json_object_array_get_idx(callers, i);
-			const char *kind = doc_string(caller, "device_kind");
-			double bytes;
-
-			if (!doc_number(caller, "bytes", &bytes))
-				continue;
-			out_text(o, STYLE_NOTE, "%s %s: %s", late_sites[s], figure_bytes(bytes).s,
-				caller_cause(caller));
-			out_text(o, STYLE_DIM, " (%s%s%s)", doc_text(caller, "evidence"),
-				kind ? ", device " : "", kind ? kind : "");
-			out_newline(o);
-		}
-	}
 }
 
 /* ---- views ---- */

@@ -8,6 +8,8 @@ static const struct {
 	{"dev_queue_xmit_nit", "packet tap or capture"},
 	{"tpacket_rcv", "packet tap or capture"},
 	{"packet_rcv", "packet tap or capture"},
+	{"packet_rcv_spkt", "packet tap or capture"},
+	{"packet_rcv_fanout", "packet tap or capture"},
 	{"skb_checksum_help", "checksum in software"},
 	/* Segmentation in software copies payload only where the device cannot take fragments. */
 	{"skb_segment", "device without scatter-gather"},
@@ -15,6 +17,7 @@ static const struct {
 	{"validate_xmit_skb", "device without scatter-gather"},
 	{"tcp_collapse", "receive queue collapsed for want of memory"},
 	{"tcp_try_coalesce", "coalesced with the tail of the receive queue"},
+	{"tcp_collapse_retrans", "retransmit"},
 	{"__tcp_retransmit_skb", "retransmit"},
 	{"__netif_receive_skb_core", "looped to a local socket"},
 	{"__netif_receive_skb_one_core", "looped to a local socket"},
@@ -22,6 +25,9 @@ static const struct {
 	{"sch_direct_xmit", "queueing discipline"},
 	{"__qdisc_run", "queueing discipline"},
 	{"dev_hard_start_xmit", "linearised by the driver"},
+	{"__dev_direct_xmit", "linearised by the driver"},
+	/* On the way to the driver, and in none of the steps above: its filters, or its enqueue. */
+	{"__dev_queue_xmit", "queueing discipline"},
 };
 
 /* What the device lacks, in the order in which the stack tends to it: without SG it must linearise anyway. */

@@ -337,6 +337,33 @@ static void trace_rates_are_differences(void **state)
 	assert_has(then, "nothing at: tx_pin\nnot visible here: rx_map\n");
 }
 
+/* The cause stands under the sites, and what is not seen but concluded says so. */
+static void causes_are_told_and_marked(void **state)
+{
+	_cleanup_json_ json_object *o = sample(), *trace = trace_of(1000, 4000000);
+	json_object *row = ledger_site(doc_at(o, "ledger"), "tx_deferred_copy");
+	_cleanup_free_ char *text = NULL, *live = NULL, *sentence = NULL;
+	static const char callers[] =
+		"[{\"cause\":\"looped to a local socket\",\"evidence\":\"derived\",\"device_kind\":"
+		"\"loopback\",\"hits\":2,\"bytes\":3000000,\"stack\":[]},"
+		"{\"cause\":null,\"evidence\":\"derived\",\"device_kind\":null,\"hits\":1,\"bytes\":5,"
+		"\"stack\":[]}]";
+	static const char told[] =
+		"tx_deferred_copy 3.0 MB: looped to a local socket (derived, device loopback)\n"
+		"tx_deferred_copy 5 B: cause not known (derived)\n";
+
+	json_object_object_add(row, "callers", json_tokener_parse(callers));
+	json_object_array_add(doc_at(trace, "sites"), json_object_get(row));
+	text = shown(o);
+	live = traced(trace, NULL);
+	assert_has(text, told);
+	assert_has(live, told);
+
+	change(o, "zerocopy.cause_evidence", "\"derived\"");
+	sentence = result_sentence(o);
+	assert_has(sentence, "copied after all: the path loops to a local socket (derived)");
+}
+
 static void trace_without_utf8_is_ascii(void **state)
 {
 	_cleanup_json_ json_object *trace = trace_of(1000, 4000000);
@@ -416,6 +443,7 @@ int main(void)
 		cmocka_unit_test(hostile_strings_steer_nothing),
 		cmocka_unit_test(a_label_cannot_make_lines),
 		cmocka_unit_test(trace_rates_are_differences),
+		cmocka_unit_test(causes_are_told_and_marked),
 		cmocka_unit_test(trace_without_utf8_is_ascii),
 		cmocka_unit_test(list_shows_unknown_as_such),
 		cmocka_unit_test(probe_groups_by_reason),
