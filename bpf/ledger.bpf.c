@@ -41,6 +41,9 @@ const volatile bool uring_has_cqe = false; /* 6.16: io_uring_complete carries th
 const volatile struct watch_filter filter = {};
 
 __u64 learnt;
+/* Hooks are attached one after the other, some 10 ms apart: a call whose start one has seen and whose end the other has
+ * not must not be taken up. The daemon sets it when all are there. */
+bool armed;
 __u64 last_row; /* ids of rows that a watch makes; the daemon's own are below 2^32 */
 
 struct {
@@ -243,7 +246,7 @@ static __noinline struct sock_row *adopt(struct sock *sk)
 {
 	struct sock_row *row;
 
-	if (sk->sk_protocol != IPPROTO_TCP || !filter_matches(sk))
+	if (!armed || sk->sk_protocol != IPPROTO_TCP || !filter_matches(sk))
 		return NULL;
 	row = bpf_sk_storage_get(&socks, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!row) {
@@ -254,6 +257,7 @@ static __noinline struct sock_row *adopt(struct sock *sk)
 	row->view = filter.by_socket ? row->id : bpf_get_current_pid_tgid() >> 32;
 	row->write_base = row->write_seq = LOAD(struct tcp_sock, sk, write_seq);
 	row->copied_base = LOAD(struct tcp_sock, sk, copied_seq);
+	row->retrans_base = LOAD(struct tcp_sock, sk, bytes_retrans);
 	row->flags = ROW_SEQ | ROW_FIRST_SEND | ROW_FIRST_RECV;
 	open_view(row->view, sk);
 	count(COUNTER_SOCKETS_ADOPTED, 1);
@@ -493,6 +497,30 @@ static __always_inline void uring_add(__u64 ubuf, __u64 bytes)
 		ADD(u->bytes, bytes);
 }
 
+/*
+ * What a watched socket pins while its route is the loopback device is copied on delivery, each byte: with that, the
+ * hooks of the path can be audited though nobody asks the socket for its tcp_info.
+ */
+static __always_inline void look_at_route(const struct sock *sk, struct sock_row *row)
+{
+	const void *dst = sk->sk_dst_cache, *dev;
+
+	if (!filter.watching || row->class != CLASS_PIN)
+		return;
+	row->flags &= ~ROW_LOCAL;
+	dev = dst ? LOAD(struct dst_entry, dst, dev) : NULL;
+	if (dev && LOAD(struct net_device, dev, flags) & IFF_LOOPBACK)
+		row->flags |= ROW_LOCAL;
+}
+
+static __always_inline void pinned_local(struct sock_row *row, __u64 bytes)
+{
+	if (!(row->flags & ROW_LOCAL) || !bytes)
+		return;
+	ADD(row->pinned_local, bytes);
+	count(COUNTER_PINNED_LOCAL, bytes);
+}
+
 /* Books what write_seq has moved since the last look, to the class of the turn that moved it. */
 static __always_inline void tx_settle(struct sock_row *row, __u32 seq)
 {
@@ -506,6 +534,7 @@ static __always_inline void tx_settle(struct sock_row *row, __u32 seq)
 	if (row->class != CLASS_PIN)
 		return;
 	row->zc_bytes += moved;
+	pinned_local(row, moved);
 	if (row->ubuf)
 		uring_add(row->ubuf, moved);
 }
@@ -558,6 +587,7 @@ int BPF_PROG(tx_turn, const struct sock *sk, const struct msghdr *msg)
 		return 0;
 	tx_settle(row, write_seq_of(sk));
 	row->class = class_of(sk, msg);
+	look_at_route(sk, row);
 	row->ubuf = (__u64)msg->msg_ubuf;
 	if (row->ubuf && row->class == CLASS_PIN)
 		uring_open(row, (void *)row->ubuf);
@@ -625,6 +655,7 @@ int BPF_PROG(tx_call, struct sock *sk, struct msghdr *msg)
 	if (!row)
 		return 0;
 	row->class = class_of(sk, msg);
+	look_at_route(sk, row);
 	row->pinned = 0;
 	row->ubuf = (__u64)msg->msg_ubuf;
 	if (row->ubuf && row->class == CLASS_PIN)
@@ -674,6 +705,7 @@ int BPF_PROG(site_TX_COPY, struct sock *sk)
 			book_class(row->view, row->class == CLASS_SPLICE ? CLASS_SPLICE : CLASS_COPY,
 				bytes - row->pinned);
 	}
+	pinned_local(row, row->pinned);
 	if (row->ubuf)
 		uring_add(row->ubuf, row->pinned);
 	if (row->flags & ROW_ZC_OPEN) {
@@ -853,13 +885,18 @@ int BPF_PROG(uring_complete, void *ring, void *req)
 SEC("?tp_btf/tcp_retransmit_skb")
 int BPF_PROG(retransmit, const struct sock *sk, const struct sk_buff *skb)
 {
-	if (!row_of(sk))
+	struct sock_row *row = row_of(sk);
+
+	if (!row)
 		return 0;
 	if (retransmit_has_err && (int)ctx[2])
 		return 0;
 	count(COUNTER_RETRANSMITTED, skb->len);
-	if (pinned_owner(skb))
-		count(COUNTER_RETRANSMITTED_PINNED, skb->len);
+	ADD(row->retransmitted, skb->len);
+	if (!pinned_owner(skb))
+		return 0;
+	count(COUNTER_RETRANSMITTED_PINNED, skb->len);
+	pinned_local(row, skb->len);
 	return 0;
 }
 
@@ -1050,6 +1087,28 @@ static __always_inline bool was_disconnected(const struct sock *sk)
 	return tp && !tp->segs_in;
 }
 
+/*
+ * Of a watch: of a connection that was cut off it is not known whether the last pinned bytes were ever sent; of one that
+ * came to its end in order, TCP's own count says what was sent again.
+ */
+static __always_inline void audit_path(const struct sock *sk, const struct sock_row *row, bool disconnected)
+{
+	__u64 cut_off = row->pinned_local;
+	__u32 rest;
+
+	if (!row->pinned_local)
+		return;
+	if (!disconnected) {
+		rest = LOAD(struct tcp_sock, sk, write_seq) - LOAD(struct tcp_sock, sk, snd_una);
+		cut_off = rest < cut_off ? rest : cut_off;
+		rest = (__u32)LOAD(struct tcp_sock, sk, bytes_retrans) - row->retrans_base;
+		if (rest > row->retransmitted)
+			count(COUNTER_RETRANSMITS_UNSEEN, rest - row->retransmitted);
+	}
+	if (cut_off)
+		count(COUNTER_PINNED_CUT_OFF, cut_off);
+}
+
 SEC("?tp_btf/tcp_destroy_sock")
 int BPF_PROG(sock_end, struct sock *sk)
 {
@@ -1068,6 +1127,7 @@ int BPF_PROG(sock_end, struct sock *sk)
 		return 0;
 	if (was_disconnected(sk)) { /* its calls had ended before, each settled: only the audit is lost */
 		zc_close(row);
+		audit_path(sk, row, true);
 		return 0;
 	}
 	seq = write_seq_of(sk);
@@ -1076,6 +1136,7 @@ int BPF_PROG(sock_end, struct sock *sk)
 	tx_settle(row, rest > 0 ? seq - 1 : seq);
 	zc_close(row);
 	audit(COUNTER_GAP_RX, copied_seq_of(sk) - row->copied_base - (__u32)row->received);
+	audit_path(sk, row, false);
 	return 0;
 }
 

@@ -45,6 +45,7 @@ enum row_flags {
 	ROW_FIRST_SEND = 1 << 3, /* no send call has ended since the socket came into the account */
 	ROW_FIRST_RECV = 1 << 4,
 	ROW_OWNED = 1 << 5, /* in the map owners */
+	ROW_LOCAL = 1 << 6, /* of a watch: its route is the loopback device, where each pinned byte is copied */
 };
 
 /*
@@ -63,8 +64,10 @@ struct sock_row {
 	__u64 pinned;		       /* by the call going on (fentry tier) */
 	__u64 accepted, received;      /* sums of what the calls returned */
 	__u64 ubuf;		       /* io_uring's notification of the call going on, or 0 */
+	__u64 pinned_local;	       /* pinned while ROW_LOCAL was set */
+	__u32 retrans_base, retransmitted; /* TCP's bytes_retrans when it came into the account; seen since */
 };
-_Static_assert(sizeof(struct sock_row) == 80, "wire format");
+_Static_assert(sizeof(struct sock_row) == 96, "wire format");
 
 /* A MSG_ZEROCOPY send on its way: the value is one word, exchanged by sender and completion; see zc_sent(). */
 struct zc_key {

@@ -40,12 +40,15 @@ struct balance_input {
 /*
  * Bytes that passed the hooks of the path without being seen. A kernel may not run BPF programs in every
  * context (one was met that skips them, uncounted, where a softirq runs on top of certain tasks); TCP's own
- * count of what it sent tells. Known only where all that was accepted was pinned, so that every packet of the
- * account should have been seen.
+ * count of what it sent tells. In a run it is known only where all that was accepted was pinned, so that
+ * every packet should have been seen; in a watch when all that was pinned has completed: what was pinned for
+ * the loopback device has been copied then, each byte.
  */
 struct unseen {
 	bool known;
 	uint64_t path, retransmitted;
+	uint64_t cut_off; /* of a watch: pinned bytes that no hook saw copied, and that may not have been sent
+			   */
 };
 struct unseen balance_unseen(const struct balance_input *in);
 
@@ -57,6 +60,7 @@ bool balance_holds(const struct equation *e, unsigned int n);
 
 /*
  * Whether missed runs of a hook cannot have lost a byte: each of the equations that it names (at least one)
- * is served and holds.
+ * is served and holds, or, of "deferred" in a watch, is proved by the books in another way.
  */
-bool balance_audits(const struct equation *e, unsigned int n, const char *const audit[HOOK_AUDITS]);
+bool balance_audits(const struct balance_input *in, const struct equation *e, unsigned int n,
+	const char *const audit[HOOK_AUDITS]);

@@ -150,6 +150,7 @@ struct ledger {
 	enum tier tier[GROUP_MAX]; /* TIER_MAX: none */
 	char reason[GROUP_MAX][256];
 	int cpus;
+	int stats; /* the kernel measures programs as long as this fd is open; negative: why it does not */
 	bool attached[HOOKS];
 	bool can_symbolise;
 	bool maps;    /* the receivers use TCP_ZEROCOPY_RECEIVE */
@@ -588,6 +589,12 @@ int ledger_open(const struct ledger_config *config, struct ledger **ret, struct 
 		return fault_set(reterr, l->cpus, "no_bpf", "", "the number of CPUs cannot be read: %s",
 			strerror(-l->cpus));
 	choose(l, config->tier);
+	l->stats = -ENODATA;
+	if (config->timed) {
+		int fd = bpf_enable_stats(BPF_STATS_RUN_TIME);
+
+		l->stats = fd < 0 ? -errno : fd;
+	}
 	l->maps = config->maps;
 	l->watches = config->filter != NULL;
 	r = load_chosen(l, config);
@@ -596,6 +603,7 @@ int ledger_open(const struct ledger_config *config, struct ledger **ret, struct 
 	if (r < 0)
 		return fault_set(reterr, r, "no_bpf", "", "the ledger's programs cannot be attached: %s",
 			strerror(-r));
+	l->bpf->bss->armed = true;
 	*ret = TAKE_PTR(l);
 	return 0;
 }
@@ -607,6 +615,8 @@ struct ledger *ledger_close(struct ledger *l)
 	for (size_t i = 0; i < HOOKS; i++)
 		bpf_link__destroy(l->link[i]);
 	ledger_bpf__destroy(l->bpf);
+	if (l->stats >= 0)
+		close(l->stats);
 	free(l);
 	return NULL;
 }
@@ -703,6 +713,11 @@ int ledger_read(struct ledger *l, struct books *ret)
 	return 0;
 }
 
+int ledger_timed(const struct ledger *l)
+{
+	return MIN(l->stats, 0);
+}
+
 size_t ledger_hooks(const struct ledger *l, struct hook_cost *ret, size_t max)
 {
 	size_t n = 0;
@@ -773,7 +788,7 @@ int ledger_call_paths(struct ledger *l, struct call_path **ret)
 
 /* ---- watches ---- */
 
-int ledger_views(struct ledger *l, bool forget, struct view_row **ret)
+int ledger_views(struct ledger *l, struct view_row **ret)
 {
 	_cleanup_free_ struct view_row *rows = calloc(VIEWS_MAX, sizeof(*rows));
 	int fd = bpf_map__fd(l->bpf->maps.views), n = 0;
@@ -786,11 +801,13 @@ int ledger_views(struct ledger *l, bool forget, struct view_row **ret)
 		if (bpf_map_lookup_elem(fd, &key, &rows[n].view) >= 0)
 			n++;
 	}
-	for (int i = 0; forget && i < n; i++)
-		if (rows[i].view.opened == rows[i].view.closed)
-			bpf_map_delete_elem(fd, &rows[i].id);
 	*ret = TAKE_PTR(rows);
 	return n;
+}
+
+void ledger_forget_view(struct ledger *l, uint64_t id)
+{
+	bpf_map_delete_elem(bpf_map__fd(l->bpf->maps.views), &id);
 }
 
 int ledger_outstanding(struct ledger *l, uint64_t *ret_bytes, uint64_t *ret_sends)

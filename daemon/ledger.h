@@ -43,6 +43,7 @@ struct ledger_config {
 	uint32_t zc_sends;                 /* MSG_ZEROCOPY sends that may be on their way at once */
 	bool maps;                         /* the receivers use TCP_ZEROCOPY_RECEIVE */
 	const struct watch_filter *filter; /* NULL: registered sockets only */
+	bool timed;                        /* the kernel shall measure the programs, if it may be asked to */
 };
 
 /* Loads and attaches. A site without a hook is no error; no BPF at all is one, with its reason in *reterr. */
@@ -58,6 +59,8 @@ int ledger_register(struct ledger *l, int fd, uint64_t id);
 int ledger_arm(struct ledger *l);
 
 int ledger_read(struct ledger *l, struct books *ret);
+/* Whether the kernel measures the programs: 0, or why not, -ENODATA if it was not asked to. */
+int ledger_timed(const struct ledger *l);
 struct site_status ledger_site(const struct ledger *l, enum copy_site site);
 /* The tier that serves the senders: "fentry", "tracepoint" or "none". */
 const char *ledger_tier(const struct ledger *l);
@@ -92,9 +95,10 @@ struct view_row {
 	uint64_t id;
 	struct view view;
 };
-/* What a watch sees: *ret is the caller's to free. forget: views whose sockets are all closed are dropped
- * once read. */
-int ledger_views(struct ledger *l, bool forget, struct view_row **ret);
+/* What a watch sees: *ret is the caller's to free. Returns the number of rows, VIEWS_MAX at most. */
+int ledger_views(struct ledger *l, struct view_row **ret);
+/* Makes room: nothing more may be booked to the view. */
+void ledger_forget_view(struct ledger *l, uint64_t id);
 /* Pinned bytes whose completion has not come yet; *ret_sends: their sends. */
 int ledger_outstanding(struct ledger *l, uint64_t *ret_bytes, uint64_t *ret_sends);
 /* Bytes of kernel memory that the account's maps may take at most. */

@@ -5,6 +5,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -30,6 +31,8 @@ struct observer {
 	uint64_t started_wall, started, last; /* ns; the last two CLOCK_MONOTONIC */
 	struct view_row *rows;                /* of the last reading, by id */
 	int n_rows;
+	uint64_t forgotten; /* rows that were dropped from the kernel's map */
+	char no_times[160];
 };
 
 static uint64_t now_ns(clockid_t clock)
@@ -289,14 +292,40 @@ static json_object *sockets_json(const uint64_t *counter)
 	return o;
 }
 
+static json_object *rows_json(const struct observer *o, int n)
+{
+	json_object *j = json_object_new_object();
+
+	json_add_u64(j, "held", n);
+	json_add_u64(j, "max", VIEWS_MAX);
+	json_add_u64(j, "forgotten", o->forgotten);
+	return j;
+}
+
+/* The hooks' time since the watch began, as a share of one CPU. */
+static void add_hook_share(json_object *j, json_object *instrument, uint64_t elapsed)
+{
+	json_object *ns = json_at(instrument, "hook_ns");
+
+	if (json_object_is_type(ns, json_type_int) && elapsed)
+		json_add_double(j, "hook_share", json_object_get_double(ns) / elapsed);
+	else
+		json_add_null_reason(j, "hook_share", "%s",
+			elapsed ? json_object_get_string(json_at(ns, "reason")) : "the watch has just begun");
+}
+
 static json_object *document(
 	struct observer *o, struct books *books, struct view_row *rows, int n, uint64_t now)
 {
 	struct hook_cost hooks[LEDGER_HOOKS_MAX];
 	struct balance_input in = {.books = books, .watch = true};
-	struct run_facts f = {.books = books, .tier = ledger_tier(o->ledger), .hooks = hooks};
+	struct run_facts f = {.books = books,
+		.tier = ledger_tier(o->ledger),
+		.hooks = hooks,
+		.timed = ledger_timed(o->ledger) == 0,
+		.no_times = o->no_times};
 	struct call_path *paths = NULL;
-	json_object *j = json_object_new_object();
+	json_object *j = json_object_new_object(), *instrument;
 	char started[RFC3339_TEXT];
 	int left_out, n_paths;
 
@@ -321,10 +350,37 @@ static json_object *document(
 		result_ledger(&f, &in, books->counter[COUNTER_ACCEPTED] + books->counter[COUNTER_RECEIVED]));
 	json_add(j, "views", views_json(o, rows, n, (now - o->last) / 1e9, &left_out));
 	json_add_u64(j, "views_left_out", left_out);
-	json_add(j, "instrument", result_instrument(&f));
+	json_add(j, "rows", rows_json(o, n));
+	instrument = result_instrument(&f);
+	add_hook_share(j, instrument, now - o->started);
+	json_add(j, "instrument", instrument);
 	json_add_u64(j, "map_bytes_max", ledger_map_bytes(o->ledger));
+	json_add_u64(j, "socket_bytes", sizeof(struct sock_row));
 	free(paths);
 	return j;
+}
+
+/*
+ * A row that nothing more can be booked to goes once it was told: that of a socket that has ended, and, when
+ * half of the map is in use, that of a process that is gone with all its sockets.
+ */
+static bool is_over(const struct observer *o, const struct view_row *row, int n)
+{
+	if (row->view.opened != row->view.closed)
+		return false;
+	if (str_eq(o->spec.by, "socket"))
+		return true;
+	return n > VIEWS_MAX / 2 && kill(row->view.tgid, 0) < 0 && errno == ESRCH;
+}
+
+static void forget_rows(struct observer *o, const struct view_row *rows, int n)
+{
+	for (int i = 0; i < n; i++) {
+		if (!is_over(o, &rows[i], n))
+			continue;
+		ledger_forget_view(o->ledger, rows[i].id);
+		o->forgotten++;
+	}
 }
 
 static json_object *look(struct observer *o)
@@ -337,11 +393,12 @@ static json_object *look(struct observer *o)
 
 	if (ledger_read(o->ledger, &books) < 0)
 		return NULL;
-	n = ledger_views(o->ledger, str_eq(o->spec.by, "socket"), &rows); /* MAX() would read twice */
+	n = ledger_views(o->ledger, &rows); /* MAX() would read twice */
 	n = MAX(n, 0);
 	if (n)
 		qsort(rows, n, sizeof(*rows), by_id);
 	j = document(o, &books, rows, n, now);
+	forget_rows(o, rows, n);
 	free(o->rows);
 	o->rows = rows;
 	o->n_rows = n;
@@ -369,7 +426,8 @@ int observe_start(sd_event *event, const struct observe_spec *spec, observe_repo
 	struct observer **ret, struct fault *reterr)
 {
 	_cleanup_(observe_freep) struct observer *o = calloc(1, sizeof(*o));
-	struct ledger_config config = {.tier = spec->ledger, .sockets = OWNERS, .zc_sends = SENDS};
+	struct ledger_config config = {
+		.tier = spec->ledger, .sockets = OWNERS, .zc_sends = SENDS, .timed = true};
 	struct watch_filter filter;
 	int r;
 
@@ -389,6 +447,12 @@ int observe_start(sd_event *event, const struct observe_spec *spec, observe_repo
 	r = ledger_open(&config, &o->ledger, reterr);
 	if (r < 0)
 		return r;
+	r = ledger_timed(o->ledger);
+	snprintf(o->no_times, sizeof(o->no_times),
+		"the kernel does not let this process have its BPF programs measured (bpf_enable_stats: %s; "
+		"it "
+		"takes CAP_SYS_ADMIN, or kernel.bpf_stats_enabled 1)",
+		strerror(-r));
 	o->started_wall = now_ns(CLOCK_REALTIME);
 	o->started = o->last = now_ns(CLOCK_MONOTONIC);
 	/* A first document at once says that the hooks are attached: what begins now is seen whole. */

@@ -372,15 +372,15 @@ static json_object *equation_json(const struct equation *e)
 }
 
 /* Skipped runs of the programs. *ret_doubtful: those whose bytes no equation would show. */
-static json_object *misses_json(
-	const struct run_facts *f, const struct equation *e, unsigned int n, uint64_t *ret_doubtful)
+static json_object *misses_json(const struct run_facts *f, const struct balance_input *in,
+	const struct equation *e, unsigned int n, uint64_t *ret_doubtful)
 {
 	json_object *a = json_object_new_array();
 
 	*ret_doubtful = 0;
 	for (size_t i = 0; i < f->n_hooks; i++) {
 		const struct hook_cost *h = &f->hooks[i];
-		bool audited = balance_audits(e, n, h->audit);
+		bool audited = balance_audits(in, e, n, h->audit);
 		json_object *o, *by;
 
 		if (!h->misses)
@@ -410,6 +410,9 @@ static json_object *doubts_json(
 		{doubtful, "runs of programs were skipped whose bytes no equation would show: see misses"},
 		{unseen.path + unseen.retransmitted,
 			"bytes that TCP sent passed hooks that the kernel did not run: see unseen"},
+		{unseen.cut_off, "pinned bytes of connections that were cut off were not seen copied: they "
+				 "may not have "
+				 "been sent"},
 		{c[COUNTER_GAP_TX] + c[COUNTER_GAP_RX],
 			"bytes moved sequence numbers that no call explains: see gap"},
 		{c[COUNTER_ZC_LOST], "zero-copy sends could not be followed, the map was full: see zc_lost"},
@@ -454,18 +457,19 @@ static struct balance_input input_of(const struct run_facts *f)
 	return in;
 }
 
-static json_object *unseen_json(struct unseen u)
+static json_object *unseen_json(struct unseen u, bool watch)
 {
+	const char *why =
+		watch ? "not while pinned bytes are on their way: known when all have completed"
+		      : "only where all accepted bytes were pinned, and every connection ended in order";
 	json_object *o = json_object_new_object();
 
 	if (u.known) {
 		json_add_u64(o, "path_bytes", u.path);
 		json_add_u64(o, "retransmitted_bytes", u.retransmitted);
 	} else {
-		json_add_null_reason(o, "path_bytes",
-			"only where all accepted bytes were pinned, and every connection ended in order");
-		json_add_null_reason(o, "retransmitted_bytes",
-			"only where all accepted bytes were pinned, and every connection ended in order");
+		json_add_null_reason(o, "path_bytes", "%s", why);
+		json_add_null_reason(o, "retransmitted_bytes", "%s", why);
 	}
 	return o;
 }
@@ -502,8 +506,8 @@ json_object *result_ledger(const struct run_facts *f, const struct balance_input
 	json_add_u64(gap, "tx", f->books->counter[COUNTER_GAP_TX]);
 	json_add_u64(gap, "rx", f->books->counter[COUNTER_GAP_RX]);
 	json_add(o, "gap", gap);
-	json_add(o, "unseen", unseen_json(unseen));
-	misses = misses_json(f, e, n, &doubtful);
+	json_add(o, "unseen", unseen_json(unseen, in->watch));
+	misses = misses_json(f, in, e, n, &doubtful);
 	json_add(o, "misses", misses);
 	json_add(o, "counters", counters_json(f->books));
 	json_add_bool(o, "balanced", balanced);
@@ -645,14 +649,12 @@ json_object *result_instrument(const struct run_facts *f)
 	}
 	json_add_u64(o, "sites_attached", f->n_hooks);
 	json_add(o, "hooks", a);
-	if (runs) {
+	if (f->timed || runs) {
 		json_add_u64(o, "hook_runs", runs);
 		json_add_u64(o, "hook_ns", ns);
 	} else {
-		json_add_null_reason(
-			o, "hook_runs", "the kernel counts runs only while kernel.bpf_stats_enabled is 1");
-		json_add_null_reason(
-			o, "hook_ns", "the kernel measures them only while kernel.bpf_stats_enabled is 1");
+		json_add_null_reason(o, "hook_runs", "%s", f->no_times);
+		json_add_null_reason(o, "hook_ns", "%s", f->no_times);
 	}
 	json_add_str(o, "overhead",
 		f->n_hooks ? "the hooks run inside the measured calls: compare with a run whose ledger is off"

@@ -29,6 +29,8 @@ struct run_facts {
 	struct site_status site[SITE_MAX];
 	const struct hook_cost *hooks;
 	size_t n_hooks;
+	bool timed;           /* the kernel measured the hooks */
+	const char *no_times; /* why it did not */
 	uint32_t sockets_registered;
 	const struct call_path *paths; /* where unasked copies came from, most bytes first */
 	int n_paths;

@@ -126,6 +126,8 @@ static struct run_facts facts_of(struct run *r, const struct books *books)
 		.tier = r->tier,
 		.hooks = r->hooks,
 		.n_hooks = r->n_hooks,
+		.no_times = "the kernel measures the hooks only while kernel.bpf_stats_enabled is 1, or a "
+			    "watch asks for it",
 		.sockets_registered = r->registered,
 		.paths = r->paths,
 		.n_paths = r->n_paths,

@@ -137,6 +137,16 @@ def check_doubts(document):
     assert all(word in doubt for word, doubt in zip(expected, ledger["doubts"]))
 
 
+def check_cost(document):
+    """What the hooks took is stated, or why the kernel does not measure it."""
+    share, ns = document["hook_share"], document["instrument"]["hook_ns"]
+    if isinstance(ns, dict):
+        assert ns["value"] is None and share == ns and "CAP_SYS_ADMIN" in ns["reason"]
+        return
+    assert document["instrument"]["hook_runs"] >= document["ledger"]["counters"]["send_calls"]
+    assert 0 < ns and share == pytest.approx(ns / document["elapsed_ms"] / 1e6, rel=0.01)
+
+
 def check_sums(watch):
     """All rows that the watch ever had together are its ledger."""
     views, document = watch.views.values(), watch.last
@@ -553,7 +563,9 @@ def test_10000_connections(daemon, churn):
             done = subprocess.Popen([churn, str(n), str(port)], stdout=subprocess.DEVNULL)
             assert done.wait(timeout=60) == 0
             document = check_watch(w.ended(2 * n))
-            assert document["map_bytes_max"] == bound < 64 * MIB
+            assert document["map_bytes_max"] == bound < 64 * MIB and document["socket_bytes"] <= 128
+            assert document["rows"] == {"held": 1, "max": 16384, "forgotten": 0}
+            check_cost(document)
         check_sums(w)
         (view,) = w.views.values()
         assert view["pid"] == done.pid and view["comm"] == "churn"
@@ -575,6 +587,8 @@ def test_each_socket_that_ended_has_its_row(daemon, churn):
             check_watch(w.ended(2 * n))
         check_sums(w)
         assert len(w.views) == 2 * n
+        # told once, then dropped
+        assert w.last["rows"]["forgotten"] + w.last["rows"]["held"] >= 2 * n and w.last["rows"]["held"] < 2 * n
         clients = [v for v in w.views.values() if v["remote"] == f"127.0.0.1:{port}"]
         servers = {v["remote"]: v for v in w.views.values() if v["local"] == f"127.0.0.1:{port}"}
         assert sorted(v["sent"] for v in clients) == sorted(100 + i % 100 for i in range(n))
@@ -795,19 +809,33 @@ def test_nothing_stays_when_the_client_goes(daemon):
     assert wait_for(lambda: not daemon.programs())
 
 
-@pytest.mark.skipif(not STATS.exists(), reason="this kernel has no sysctl kernel.bpf_stats_enabled")
-def test_the_hooks_share_is_stated_where_the_kernel_measures_it(daemon):
-    before, port = STATS.read_text(), free_port()
-    try:
-        STATS.write_text("1")
-        with pair(port, 300) as program, Watch(daemon, port=port) as w:
-            go(program)
-            w.until(lambda d: d["sockets"]["seen"] == 2)
-            assert w.last["instrument"]["hook_ns"] > 0 and w.last["instrument"]["hook_runs"] >= 600
-        out = daemon.cli("watch", "--port", str(port), "--once", "--duration", "100ms").stdout
-        assert re.search(r"^\d+ hooks: .* of one CPU  maps at most [\d.]+ MB$", out, re.M), out
-    finally:
-        STATS.write_text(before)
+def test_the_hooks_share_is_stated(daemon):
+    """A daemon of root has the kernel measure them as long as a watch goes on, and no longer."""
+    port = free_port()
+    with pair(port, 300) as program, Watch(daemon, port=port) as w:
+        go(program)
+        w.until(lambda d: d["sockets"]["seen"] == 2)
+        assert w.last["instrument"]["hook_ns"] > 0 and w.last["instrument"]["hook_runs"] >= 600
+        check_cost(w.last)
+    out = daemon.cli("watch", "--port", str(port), "--once", "--duration", "100ms").stdout
+    assert re.search(r"^\d+ hooks: .* of one CPU  maps at most [\d.]+ MB and \d+ B a socket$", out, re.M), out
+    assert wait_for(lambda: not daemon.programs())
+    if STATS.exists() and STATS.read_text().strip() == "0":
+        result = daemon.run(mode="one-copy", warmup_ms=0, duration_ms=50)
+        assert "bpf_stats_enabled" in result["instrument"]["hook_ns"]["reason"]
+
+
+def test_without_the_right_to_measure_the_cost_is_unknown(tmp_path):
+    """Bounding set without CAP_SYS_ADMIN: what a service has."""
+    with running(tmp_path, prefix=("setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin")) as d:
+        reply = d.call("Watch", {"port": 1, "duration_ms": 50})
+        if "error" in reply:
+            pytest.skip("CAP_BPF and CAP_PERFMON alone do not attach the hooks here: " + reply["parameters"]["message"])
+        document = reply["parameters"]["watch"]
+        if STATS.exists() and STATS.read_text().strip() == "1":
+            pytest.skip("kernel.bpf_stats_enabled is 1: the kernel measures every program")
+        check_cost(document)
+        assert document["instrument"]["hook_ns"]["value"] is None
 
 
 def test_more_watches_than_there_may_be(daemon):

@@ -157,19 +157,19 @@ static void test_a_miss_is_audited_only_by_equations_that_hold(void **state)
 	struct equation e[EQUATIONS_MAX];
 	unsigned int n = balance_equations(&in, e);
 
-	assert_false(balance_audits(e, n, none));
-	assert_false(balance_audits(e, n, unknown));
-	assert_true(balance_audits(e, n, completed));
-	assert_true(balance_audits(e, n, both));
+	assert_false(balance_audits(&in, e, n, none));
+	assert_false(balance_audits(&in, e, n, unknown));
+	assert_true(balance_audits(&in, e, n, completed));
+	assert_true(balance_audits(&in, e, n, both));
 
 	b.site[SITE_TX_DEFERRED_COPY].bytes++;
 	n = balance_equations(&in, e);
-	assert_true(balance_audits(e, n, completed));
-	assert_false(balance_audits(e, n, both));
+	assert_true(balance_audits(&in, e, n, completed));
+	assert_false(balance_audits(&in, e, n, both));
 
 	in.site[SITE_ZC_COMPLETE] = unavailable;
 	n = balance_equations(&in, e);
-	assert_false(balance_audits(e, n, completed));
+	assert_false(balance_audits(&in, e, n, completed));
 }
 
 /* TCP says that it sent more than the hooks of the path saw: the equation that rests on them cannot be
@@ -214,7 +214,7 @@ static void test_what_is_not_served_audits_nothing(void **state)
 	in.local_path = false;
 	n = balance_equations(&in, e);
 	assert_true(balance_holds(e, n));
-	assert_false(balance_audits(e, n, deferred));
+	assert_false(balance_audits(&in, e, n, deferred));
 }
 
 /* Two ends of a connection under watch: 700 bytes sent and received, 300 more moved by a call that is not
@@ -245,7 +245,7 @@ static void test_a_watched_call_under_way(void **state)
 	assert_non_null(strstr(find(e, n, "sent")->reason, "under way"));
 	assert_true(find(e, n, "received")->holds);
 	assert_true(balance_holds(e, n));
-	assert_false(balance_audits(e, n, (const char *const[HOOK_AUDITS]){"sent"}));
+	assert_false(balance_audits(&in, e, n, (const char *const[HOOK_AUDITS]){"sent"}));
 }
 
 static void test_a_watched_difference_when_all_sockets_have_ended(void **state)
@@ -299,6 +299,83 @@ static void test_watched_completions_may_be_outstanding(void **state)
 	assert_false(find(e, n, "completed")->holds);
 }
 
+/* A watched sender pinned 400 bytes over the loopback device, of which a softirq hid copies. */
+static struct balance_input watched_zerocopy(struct books *b)
+{
+	struct balance_input in = watched_input(b);
+
+	b->site[SITE_TX_COPY].bytes = 300;
+	b->site[SITE_TX_PIN].bytes = 400;
+	b->site[SITE_TX_DEFERRED_COPY].bytes = 450;
+	b->counter[COUNTER_ZC_BYTES_COPIED] = 400;
+	b->counter[COUNTER_PINNED_LOCAL] = 500;
+	b->counter[COUNTER_DROPPED_PINNED] = 50;
+	return in;
+}
+
+static void test_what_a_watch_did_not_see_of_the_path(void **state)
+{
+	struct books b;
+	struct balance_input in = watched_zerocopy(&b);
+
+	assert_true(balance_unseen(&in).known);
+	assert_int_equal(balance_unseen(&in).path, 0);
+	b.site[SITE_TX_DEFERRED_COPY].bytes = 420;
+	assert_int_equal(balance_unseen(&in).path, 30);
+
+	/* A connection that was cut off may not have sent its last bytes: nobody can tell. */
+	b.counter[COUNTER_PINNED_CUT_OFF] = 20;
+	assert_int_equal(balance_unseen(&in).cut_off, 20);
+	assert_int_equal(balance_unseen(&in).path, 10);
+	b.counter[COUNTER_PINNED_CUT_OFF] = 400;
+	assert_int_equal(balance_unseen(&in).cut_off, 30);
+	assert_int_equal(balance_unseen(&in).path, 0);
+
+	b.counter[COUNTER_RETRANSMITS_UNSEEN] = 7;
+	assert_int_equal(balance_unseen(&in).retransmitted, 7);
+}
+
+/* A run of a program that was skipped has lost nothing where each pinned byte was seen copied, and told so.
+ */
+static void test_what_audits_the_path_in_a_watch(void **state)
+{
+	static const char *const both[HOOK_AUDITS] = {"completed", "deferred"};
+	struct books b;
+	struct balance_input in = watched_zerocopy(&b);
+	struct equation e[EQUATIONS_MAX];
+	unsigned int n = balance_equations(&in, e);
+
+	assert_false(balance_audits(&in, e, n, both)); /* 100 more than was pinned, and none was sent again */
+	b.counter[COUNTER_RETRANSMITTED_PINNED] = 100;
+	assert_true(balance_audits(&in, e, n, both));
+	b.site[SITE_TX_DEFERRED_COPY].bytes--;
+	assert_false(balance_audits(&in, e, n, both));
+	b.site[SITE_TX_DEFERRED_COPY].bytes++;
+	b.counter[COUNTER_ZC_BYTES_COPIED]--;
+	b.counter[COUNTER_ZC_BYTES_ZERO]++;
+	assert_false(balance_audits(&in, e, n, both));
+
+	/* Where nothing was pinned there is nothing to lose. */
+	in = watched_input(&b);
+	n = balance_equations(&in, e);
+	assert_true(balance_audits(&in, e, n, both));
+}
+
+static void test_a_watch_asks_when_all_has_completed(void **state)
+{
+	struct books b;
+	struct balance_input in = watched_zerocopy(&b);
+
+	b.site[SITE_TX_DEFERRED_COPY].bytes = 0;
+	b.counter[COUNTER_ZC_BYTES_COPIED]--;
+	assert_false(balance_unseen(&in).known);
+	assert_int_equal(balance_unseen(&in).path, 0);
+	b.counter[COUNTER_ZC_BYTES_ZERO]++;
+	assert_true(balance_unseen(&in).known);
+	in.site[SITE_TX_DEFERRED_COPY] = unavailable;
+	assert_false(balance_unseen(&in).known);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -314,6 +391,9 @@ int main(void)
 		cmocka_unit_test(test_a_watched_difference_when_all_sockets_have_ended),
 		cmocka_unit_test(test_a_watched_byte_that_no_site_booked),
 		cmocka_unit_test(test_watched_completions_may_be_outstanding),
+		cmocka_unit_test(test_what_a_watch_did_not_see_of_the_path),
+		cmocka_unit_test(test_what_audits_the_path_in_a_watch),
+		cmocka_unit_test(test_a_watch_asks_when_all_has_completed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
