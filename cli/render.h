@@ -11,6 +11,7 @@
 void render_result(struct out *o, json_object *result);
 void render_list(struct out *o, json_object *reply);
 void render_probe(struct out *o, json_object *reply, bool hooks);
+void render_path(struct out *o, json_object *path); /* type PathStatus */
 void render_info(struct out *o, json_object *reply);
 
 /* The reply of GetSweep, of ListSweeps, and one line for a cell, the ended-th of so many. */

@@ -95,6 +95,64 @@ static void render_hooks(struct out *o, json_object *hooks)
 	table_print(t, o, 0);
 }
 
+static const char *yes_no(json_object *o, const char *member)
+{
+	int flag = doc_flag(o, member);
+
+	return flag < 0 ? UNKNOWN : flag ? "yes" : "no";
+}
+
+static void device_row(struct table *t, const char *side, json_object *device)
+{
+	static const char *const flags[] = {"sg", "tx_csum", "tso", "gso", "gro"};
+	static const char *const texts[] = {"kind", "driver", "qdisc"};
+	static const char *const numbers[] = {"mtu", "taps"};
+	double n;
+
+	table_cell(t, STYLE_NONE, "%s", side);
+	table_cell(t, STYLE_BOLD, "%s", doc_text(device, "device"));
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
+		table_cell(t, STYLE_NONE, "%s",
+			doc_string(device, texts[i]) ? doc_text(device, texts[i]) : UNKNOWN);
+	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
+		table_cell(t, STYLE_NONE, "%s",
+			doc_number(device, numbers[i], &n) ? figure_count(whole(n)).s : UNKNOWN);
+	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
+		table_cell(t, STYLE_NONE, "%s", yes_no(device, flags[i]));
+}
+
+static void render_path_verdict(struct out *o, json_object *path)
+{
+	static const char *const words[] = {"whether MSG_ZEROCOPY is copied on this path is not known",
+		"nothing on this path forces a copy for MSG_ZEROCOPY",
+		"this path forces a copy for MSG_ZEROCOPY"};
+	const char *reason = doc_string(path, "forces_copy_reason");
+	int forces = doc_flag(path, "forces_copy");
+
+	out_text(o, forces == 0 ? STYLE_GOOD : STYLE_NOTE, "%s", words[forces + 1]);
+	if (reason)
+		out_text(o, STYLE_NOTE, ": %s", reason);
+	out_newline(o);
+}
+
+void render_path(struct out *o, json_object *path)
+{
+	static const struct column columns[] = {{"path", false}, {"device", false}, {"kind", false},
+		{"driver", false}, {"qdisc", false}, {"mtu", true}, {"taps", true}, {"SG", false},
+		{"tx csum", false}, {"TSO", false}, {"GSO", false}, {"GRO", false}};
+	_cleanup_(table_freep) struct table *t = table_new(columns, ARRAY_SIZE(columns));
+	json_object *hints = doc_at(path, "hints");
+
+	device_row(t, "sender", doc_at(path, "sender"));
+	device_row(t, "receiver", doc_at(path, "receiver"));
+	table_print(t, o, 0);
+	render_path_verdict(o, path);
+	for (size_t i = 0; i < doc_length(hints); i++) {
+		out_wrap(o, STYLE_NOTE, json_object_get_string(json_object_array_get_idx(hints, i)));
+		out_newline(o);
+	}
+}
+
 void render_probe(struct out *o, json_object *reply, bool hooks)
 {
 	json_object *summary = doc_at(reply, "summary");

@@ -23,6 +23,7 @@
 #define LIMIT_RUN_QUEUE 64U		/* runs waiting */
 #define LIMIT_LIST 1000U		/* rows of one ListRuns */
 #define LIMIT_WATCHES 8U		/* going on at once */
+#define LIMIT_PATH_PROBES 4U		/* going on at once */
 #define LIMIT_WATCH_TOP 1000U		/* rows of a watch's document */
 #define LIMIT_TRACE_INTERVAL_MS_MIN 50U
 #define LIMIT_TRACE_INTERVAL_MS_MAX 60000U

@@ -10,7 +10,9 @@
 #include "limit.h"
 #include "manager.h"
 #include "member.h"
+#include "mode.h"
 #include "observe.h"
+#include "pathprobe.h"
 #include "rfc3339.h"
 #include "spec.h"
 #include "store.h"
@@ -70,7 +72,10 @@ struct call {
 	sd_event_source *timer;
 	uint64_t interval_usec;
 	uid_t uid; /* of the peer */
+	unsigned int access;
 	struct observer *observer;
+	struct pathprobe *pathprobe;
+	json_object *probe; /* the rest of the reply that a look at a path completes */
 	char id[RUN_ID_BYTES];
 	char told_state[16];
 	int64_t told_ns;
@@ -87,6 +92,8 @@ struct call *call_abandon(struct call *c)
 		manager_unwatch(c->manager, &c->watch);
 	sd_event_source_disable_unref(c->timer);
 	observe_free(c->observer);
+	pathprobe_free(c->pathprobe);
+	json_drop(c->probe);
 	json_drop(c->request);
 	json_drop(c->details);
 	free(c);
@@ -277,14 +284,6 @@ static int cmd_info(struct call *c, struct fault *reterr)
 	json_object *info = manager_info(c->manager);
 
 	return info ? reply(c, info) : -ENOMEM;
-}
-
-static int cmd_probe(struct call *c, struct fault *reterr)
-{
-	json_object *probe = NULL;
-	int r = manager_probe(c->manager, &probe, reterr);
-
-	return r < 0 ? r : reply(c, probe);
 }
 
 struct list_parameters {
@@ -585,6 +584,69 @@ static int cmd_follow(struct call *c, struct fault *reterr)
 	return 0;
 }
 
+static int copy_member(json_object *into, const char *name, json_object *value)
+{
+	return value ? json_add(into, name, json_object_get(value)) : json_add_null(into, name);
+}
+
+/* ---- probes ---- */
+
+struct probe_parameters {
+	char path[80];
+};
+
+static const struct member probe_members[] = {
+	{"path", MEMBER_STRING, MEMBER_FIELD(struct probe_parameters, path), .min = 1, .max = 79,
+		.known = spec_path_name, .also = netpath_known},
+	{},
+};
+
+/* A new object with the members of a probe, which others share. */
+static json_object *probe_with_path(json_object *probe, json_object *path)
+{
+	_cleanup_json_ json_object *obj = json_object_new_object(), *taken = path;
+
+	json_object_object_foreach(probe, name, value)
+	{
+		if (!obj || copy_member(obj, name, value) < 0)
+			return NULL;
+	}
+	if (!obj || json_add(obj, "path", TAKE_PTR(taken)) < 0)
+		return NULL;
+	return TAKE_PTR(obj);
+}
+
+static void path_looked_at(json_object *path, const struct fault *fault, void *userdata)
+{
+	struct call *c = userdata;
+
+	if (path)
+		reply_later(c, probe_with_path(c->probe, path), true);
+	else
+		fail_later(c, fault);
+}
+
+/* A look at a path starts a load generator, as a run does. */
+static int cmd_probe(struct call *c, struct fault *reterr)
+{
+	struct probe_parameters p = {};
+	int r;
+
+	r = members_parse(probe_members, c->parameters, &p, reterr);
+	if (r == 0 && *p.path && !(c->access & ACCESS_RUN))
+		r = fault_set(reterr, -EACCES, "permission_denied", "path",
+			"to look at a path is for root, the daemon's own user and members of the socket's "
+			"group");
+	if (r == 0)
+		r = manager_probe(c->manager, &c->probe, reterr);
+	if (r < 0)
+		return r;
+	if (!*p.path)
+		return reply(c, TAKE_PTR(c->probe));
+	return pathprobe_start(manager_event(c->manager), manager_loadgen(c->manager), p.path, path_looked_at,
+		c, &c->pathprobe, reterr);
+}
+
 struct trace_parameters {
 	char id[65];
 	uint32_t interval_ms;
@@ -608,11 +670,6 @@ static int64_t document_elapsed_ms(json_object *doc)
 		to < from)
 		return 0;
 	return (to - from) / 1000000;
-}
-
-static int copy_member(json_object *into, const char *name, json_object *value)
-{
-	return value ? json_add(into, name, json_object_get(value)) : json_add_null(into, name);
 }
 
 static int no_ledger(const char *id, json_object *doc, struct fault *reterr)
@@ -1008,7 +1065,7 @@ static const struct command commands[] = {
 	{STANDARD ".GetInterfaceDescription", describe_members, cmd_describe, ACCESS_READ,
 		"the text of an interface"},
 	{INTERFACE ".GetInfo", no_members, cmd_info, ACCESS_READ, "version, state and limits of the daemon"},
-	{INTERFACE ".Probe", no_members, cmd_probe, ACCESS_READ,
+	{INTERFACE ".Probe", probe_members, cmd_probe, ACCESS_READ,
 		"what this machine can show, and why not the rest"},
 	{INTERFACE ".StartRun", start_members, cmd_start, ACCESS_RUN, "queue a measured transfer"},
 	{INTERFACE ".ListRuns", list_members, cmd_list, ACCESS_READ, "runs, newest first"},
@@ -1193,6 +1250,7 @@ struct call *call_begin(struct manager *m, unsigned int access, uid_t uid, const
 	}
 	c->manager = m;
 	c->uid = uid;
+	c->access = access;
 	c->reply = reply_fn;
 	c->userdata = userdata;
 	r = dispatch(c, access, text, len, &fault);

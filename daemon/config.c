@@ -61,6 +61,7 @@ static const struct row {
 	FIXED("sweep_runs", LIMIT_SWEEP_RUNS),
 	FIXED("sweep_queue", LIMIT_SWEEP_QUEUE),
 	FIXED("watches", LIMIT_WATCHES),
+	FIXED("path_probes", LIMIT_PATH_PROBES),
 	FIXED("watch_top", LIMIT_WATCH_TOP),
 	FIXED("trace_interval_ms_min", LIMIT_TRACE_INTERVAL_MS_MIN),
 	FIXED("trace_interval_ms_max", LIMIT_TRACE_INTERVAL_MS_MAX),

@@ -750,6 +750,11 @@ int manager_probe(struct manager *m, json_object **ret, struct fault *reterr)
 	return 0;
 }
 
+const char *manager_loadgen(const struct manager *m)
+{
+	return m->loadgen;
+}
+
 /* ---- start and end ---- */
 
 sd_event *manager_event(struct manager *m)

@@ -95,6 +95,9 @@ json_object *manager_info(const struct manager *m);
  * none): probing would disturb. */
 int manager_probe(struct manager *m, json_object **ret, struct fault *reterr);
 
+/* The load generator's file. */
+const char *manager_loadgen(const struct manager *m);
+
 void manager_watch(struct manager *m, struct watch *w);
 void manager_unwatch(struct manager *m, struct watch *w);
 void manager_tell(struct manager *m); /* each watch that something changed */

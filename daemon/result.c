@@ -8,6 +8,7 @@
 #include "host.h"
 #include "cause.h"
 #include "jsonx.h"
+#include "path.h"
 #include "rfc3339.h"
 
 #define NS_PER_S 1000000000ULL
@@ -46,23 +47,6 @@ static uint64_t elapsed_ns(const struct run_facts *f)
 		return 0;
 	end = f->shm->end_ns ? f->shm->end_ns : f->window_end_ns;
 	return end > f->shm->start_ns ? end - f->shm->start_ns : 0;
-}
-
-/* On these paths the receiver is a socket of this host, so that what is pinned is copied when it is
- * delivered. */
-static const struct local_path {
-	const char *path, *cause;
-} local_paths[] = {
-	{"loopback", "the path loops to a local socket"},
-	{"veth", "the path is a veth pair and ends in a socket of this host"},
-};
-
-static const struct local_path *local_path(const char *path)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(local_paths); i++)
-		if (str_eq(local_paths[i].path, path))
-			return &local_paths[i];
-	return NULL;
 }
 
 /* tcpi_bytes_acked counts the SYN of the side that connected, and the FIN, as a byte each (RFC 4898 has
@@ -451,7 +435,7 @@ static json_object *counters_json(const struct books *b)
 static struct balance_input input_of(const struct run_facts *f)
 {
 	struct balance_input in = {
-		.app = app_totals(f->shm), .books = f->books, .local_path = local_path(f->spec->path)};
+		.app = app_totals(f->shm), .books = f->books, .local_path = path_is_local(f->spec->path)};
 
 	memcpy(in.site, f->site, sizeof(in.site));
 	return in;
@@ -555,15 +539,13 @@ static struct verdict verdict_of(const struct run_facts *f, const struct lg_coun
 /* The cause of most of the bytes that were copied after all; of the path alone where no call path tells. */
 static struct cause main_cause(const struct run_facts *f)
 {
-	const struct local_path *path = local_path(f->spec->path);
-
 	for (int i = 0; i < f->n_paths; i++) {
 		struct cause c = cause_of(&f->paths[i]);
 
 		if (c.text)
 			return c;
 	}
-	return (struct cause){path ? path->cause : NULL, false};
+	return (struct cause){path_verdict(f->spec->path, f->shm->device).cause, false};
 }
 
 static json_object *zerocopy_json(const struct run_facts *f)
@@ -701,41 +683,6 @@ static json_object *lanes_json(const struct lg_shm *shm)
 	return a;
 }
 
-static void add_flag(json_object *o, const char *name, int8_t v)
-{
-	if (v < 0)
-		json_add_null(o, name);
-	else
-		json_add_bool(o, name, v);
-}
-
-static json_object *path_json(const struct run_facts *f)
-{
-	static const char *const sides[] = {"sender", "receiver"};
-	json_object *o = json_object_new_object();
-
-	json_add_str(o, "name", f->spec->path);
-	for (int s = 0; s < LG_SIDES; s++) {
-		const struct lg_device *d = &f->shm->device[s];
-		json_object *row = json_object_new_object();
-
-		json_add_str(row, "device", d->name);
-		json_add_str(row, "driver", d->driver[0] ? d->driver : NULL);
-		json_add_str(row, "qdisc", d->qdisc[0] ? d->qdisc : NULL);
-		json_add_u64(row, "mtu", d->mtu);
-		add_flag(row, "sg", d->sg);
-		add_flag(row, "tso", d->tso);
-		add_flag(row, "gso", d->gso);
-		add_flag(row, "gro", d->gro);
-		add_flag(row, "tx_csum", d->tx_csum);
-		json_add(o, sides[s], row);
-	}
-	json_add_bool(o, "forces_copy", local_path(f->spec->path) != NULL);
-	json_add_str(
-		o, "forces_copy_reason", local_path(f->spec->path) ? local_path(f->spec->path)->cause : NULL);
-	return o;
-}
-
 /* ---- the document ---- */
 
 static void add_time(json_object *o, const char *name, uint64_t ns)
@@ -784,7 +731,7 @@ static void add_measured(json_object *o, const struct run_facts *f)
 	}
 	json_add(o, "derived", derived_json(f));
 	json_add(o, "instrument", result_instrument(f));
-	json_add(o, "path", path_json(f));
+	json_add(o, "path", path_json(f->spec->path, f->shm->device));
 	json_add(o, "lanes", lanes_json(f->shm));
 }
 

@@ -22,7 +22,7 @@ static const char *known_workload(size_t i)
 	return workload_names[i];
 }
 
-static const char *known_path(size_t i)
+const char *spec_path_name(size_t i)
 {
 	return path_names[i];
 }
@@ -53,7 +53,7 @@ static const struct member spec_members[] = {
 	{F(mode), .type = MEMBER_STRING, .required = true, .min = 1, .max = 31, .known = spec_mode_name},
 	{F(receive), .type = MEMBER_STRING, .min = 1, .max = 31, .known = known_receive},
 	{F(workload), .type = MEMBER_STRING, .min = 1, .max = 15, .known = known_workload},
-	{F(path), .type = MEMBER_STRING, .min = 1, .max = 79, .known = known_path, .also = netpath_known},
+	{F(path), .type = MEMBER_STRING, .min = 1, .max = 79, .known = spec_path_name, .also = netpath_known},
 	{F(size), .type = MEMBER_UINT, .min = LIMIT_SIZE_MIN, .max = LIMIT_SIZE_MAX},
 	{F(fields), .type = MEMBER_UINT, .min = LIMIT_FIELDS_MIN, .max = LIMIT_FIELDS_MAX},
 	{F(threads), .type = MEMBER_UINT, .min = LIMIT_THREADS_MIN, .max = LIMIT_THREADS_MAX},

@@ -33,8 +33,9 @@ struct spec {
  */
 int spec_parse(json_object *obj, struct spec *ret, struct fault *reterr);
 
-/* The i-th known mode, NULL after the last. */
+/* The i-th known mode or path, NULL after the last. */
 const char *spec_mode_name(size_t i);
+const char *spec_path_name(size_t i);
 
 /* For a fault of spec_parse(obj): value, min, max, known or expected, as members_details() gives them. Owned
  * by the caller. */

@@ -347,6 +347,20 @@ static int prepare(struct lg_shm *shm, struct fault *reterr)
 	return 0;
 }
 
+static int open_path(struct control *c, struct netpath *ret, struct fault *reterr)
+{
+	const struct lg_plan *p = &c->shm->plan;
+	int r;
+
+	r = netpath_open(p->path, !!(p->flags & LG_IPV6), ret, reterr);
+	if (r < 0)
+		return r;
+	for (int side = 0; side < LG_SIDES; side++)
+		if (netpath_enter(ret, side) == 0)
+			netpath_device(ret, side, &c->shm->device[side]);
+	return 0;
+}
+
 static int connect_lanes(struct control *c, struct fault *reterr)
 {
 	const struct lg_plan *p = &c->shm->plan;
@@ -356,12 +370,9 @@ static int connect_lanes(struct control *c, struct fault *reterr)
 	c->sockets = calloc(p->lanes * LG_SIDES, sizeof(int));
 	if (!c->sockets)
 		return fault_set(reterr, -ENOMEM, "memory", "", "no memory for %u lanes", p->lanes);
-	r = netpath_open(p->path, !!(p->flags & LG_IPV6), &path, reterr);
+	r = open_path(c, &path, reterr);
 	if (r < 0)
 		return r;
-	for (int side = 0; side < LG_SIDES; side++)
-		if (netpath_enter(&path, side) == 0)
-			netpath_device(&path, side, &c->shm->device[side]);
 	/* Only now, since a user namespace has no right to lock more memory. */
 	r = resources_ring(p, &c->shm->ring, reterr);
 	if (r < 0)
@@ -386,6 +397,14 @@ static int report_sockets(struct control *c)
 	return report(c, LG_CONNECTED);
 }
 
+static int look(struct control *c, struct fault *reterr)
+{
+	struct netpath path;
+	int r = open_path(c, &path, reterr);
+
+	return r < 0 ? r : report(c, LG_DONE);
+}
+
 static int course(struct control *c, struct fault *reterr)
 {
 	int r;
@@ -393,6 +412,8 @@ static int course(struct control *c, struct fault *reterr)
 	r = prepare(c->shm, reterr);
 	if (r < 0)
 		return r;
+	if (c->shm->plan.flags & LG_LOOK)
+		return look(c, reterr);
 	r = connect_lanes(c, reterr);
 	if (r < 0)
 		return r;
@@ -419,7 +440,8 @@ int control_run(int fd, struct lg_shm *shm)
 		report_failure(&c, &fault);
 		return 1;
 	}
-	crew_join(&c.crew);
+	if (c.crew.lane) /* a look at the path makes none */
+		crew_join(&c.crew);
 	free(c.sockets);
 	return 0;
 }

@@ -6,6 +6,7 @@
 #include <ifaddrs.h>
 #include <limits.h>
 #include <linux/ethtool.h>
+#include <linux/if_ether.h>
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <poll.h>
@@ -366,6 +367,26 @@ static int8_t ethtool_flag(int fd, struct ifreq *ifr, uint32_t command)
 	return ioctl(fd, SIOCETHTOOL, ifr) < 0 ? -1 : value.data != 0;
 }
 
+/*
+ * Packet sockets of the namespace that take every packet (ETH_P_ALL) of the device, or of all devices.
+ * Columns of /proc/net/packet: sk, RefCnt, Type, Proto in hex, Iface (0: all), R, ...; R is 1 when it is
+ * hooked in.
+ */
+static int32_t count_taps(uint32_t ifindex)
+{
+	_cleanup_fclose_ FILE *f = fopen("/proc/thread-self/net/packet", "re");
+	unsigned int proto, device, hooked;
+	char line[160];
+	int32_t n = 0;
+
+	if (!f || !fgets(line, sizeof(line), f))
+		return -1;
+	while (fgets(line, sizeof(line), f))
+		n += sscanf(line, "%*s %*s %*s %x %u %u", &proto, &device, &hooked) == 3 &&
+		     proto == ETH_P_ALL && hooked && (!device || device == ifindex);
+	return n;
+}
+
 void netpath_device(const struct netpath *path, int side, struct lg_device *ret)
 {
 	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -373,11 +394,14 @@ void netpath_device(const struct netpath *path, int side, struct lg_device *ret)
 	struct rtnl_link link;
 	struct ifreq ifr = {};
 
+	ret->taps = -1;
 	str_copy(ret->name, path->device[side]);
 	str_copy(ifr.ifr_name, path->device[side]);
 	if (rtnl_link_get(path->device[side], &link) == 0) {
 		ret->mtu = link.mtu;
 		str_copy(ret->qdisc, link.qdisc);
+		str_copy(ret->kind, link.kind);
+		ret->taps = count_taps(link.ifindex);
 	}
 	ifr.ifr_data = (char *)&driver;
 	if (ioctl(fd, SIOCETHTOOL, &ifr) == 0)

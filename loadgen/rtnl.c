@@ -101,6 +101,15 @@ int rtnl_address_add(const char *name, int family, const void *addr, size_t len,
 	return call(nlh, NULL, NULL);
 }
 
+static int info_attr(const struct nlattr *attr, void *data)
+{
+	struct rtnl_link *link = data;
+
+	if (mnl_attr_get_type(attr) == IFLA_INFO_KIND)
+		str_copy(link->kind, mnl_attr_get_str(attr));
+	return MNL_CB_OK;
+}
+
 static int link_attr(const struct nlattr *attr, void *data)
 {
 	struct rtnl_link *link = data;
@@ -115,13 +124,21 @@ static int link_attr(const struct nlattr *attr, void *data)
 	case IFLA_QDISC:
 		str_copy(link->qdisc, mnl_attr_get_str(attr));
 		break;
+	case IFLA_LINKINFO:
+		return mnl_attr_parse_nested(attr, info_attr, link);
 	}
 	return MNL_CB_OK;
 }
 
 static int link_reply(const struct nlmsghdr *nlh, void *data)
 {
-	return mnl_attr_parse(nlh, sizeof(struct ifinfomsg), link_attr, data);
+	const struct ifinfomsg *ifi = mnl_nlmsg_get_payload(nlh);
+	struct rtnl_link *link = data;
+
+	link->ifindex = (uint32_t)ifi->ifi_index;
+	if (ifi->ifi_flags & IFF_LOOPBACK)
+		str_copy(link->kind, "loopback");
+	return mnl_attr_parse(nlh, sizeof(*ifi), link_attr, link);
 }
 
 int rtnl_link_get(const char *name, struct rtnl_link *ret)

@@ -7,9 +7,10 @@
 #include <stdint.h>
 
 struct rtnl_link {
-	uint32_t mtu;
+	uint32_t mtu, ifindex;
 	uint8_t operstate; /* IF_OPER_* of linux/if.h */
 	char qdisc[16];
+	char kind[16]; /* "loopback", "veth", ...; "": a device of a driver */
 };
 
 /* All return 0 or a negative errno. */

@@ -32,7 +32,7 @@
 #include "../common/hist.h"
 #include "../common/macro.h"
 
-#define LG_VERSION 1
+#define LG_VERSION 2
 #define LG_FD_CONTROL 3
 #define LG_FD_SHM 4
 #define LG_FDS_PER_MESSAGE 128 /* sockets in one LG_SOCKETS; the kernel's SCM_MAX_FD is 253 */
@@ -64,6 +64,7 @@ enum lg_flags {
 	LG_VERIFY = 1 << 0, /* the receiver checks every byte, not only sequence and length */
 	LG_PIN = 1 << 1,    /* threads are bound to CPUs */
 	LG_IPV6 = 1 << 2,
+	LG_LOOK = 1 << 3, /* only look at the path: its devices, then LG_DONE; no lane is made */
 };
 
 /* Written by the daemon before the child starts, then constant. */
@@ -133,7 +134,9 @@ struct lg_lane {
 /* A device that the path crosses, as its own namespace sees it. */
 struct lg_device {
 	char name[16], driver[32], qdisc[16];
+	char kind[16]; /* "loopback", what rtnetlink calls a virtual one ("veth"), or "" */
 	uint32_t mtu;
+	int32_t taps;			   /* packet sockets that take every packet of it; -1: not known */
 	int8_t sg, tso, gso, gro, tx_csum; /* 1, 0, or -1: not known */
 };
 

@@ -68,6 +68,7 @@ static void local_options_stay_here(void **state)
 {
 	assert_request(&command_run, "-m a --detach --json --no-color --socket /x", "{\"mode\":\"a\"}");
 	assert_request(&command_probe, "--hooks", "{}");
+	assert_request(&command_probe, "-p veth", "{\"path\":\"veth\"}");
 }
 
 static void refusals(void **state)

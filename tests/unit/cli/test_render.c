@@ -421,6 +421,32 @@ static void probe_groups_by_reason(void **state)
 	assert_has(text, "one sentence\n");
 }
 
+#define DEVICE(name, flag, taps)                                                                             \
+	"{\"device\":\"" name "\",\"kind\":null,\"driver\":\"e1000\",\"qdisc\":\"fq_codel\",\"mtu\":1500,"   \
+	"\"sg\":" flag ",\"tso\":true,\"gso\":true,\"gro\":true,\"tx_csum\":" flag ",\"taps\":" taps "}"
+
+static void a_path_and_its_verdict(void **state)
+{
+	_cleanup_json_ json_object *o = json_tokener_parse(
+		"{\"name\":\"netns:a,b\",\"sender\":" DEVICE("eth0", "true", "1") ",\"receiver\":" DEVICE(
+			"eth1", "null", "null") ",\"forces_copy\":false,\"forces_copy_reason\":null,"
+						"\"hints\":[\"a tap\"]}");
+	_cleanup_free_ char *free_of_it = rendered(render_path, o), *forced = NULL, *unknown = NULL;
+
+	assert_has(free_of_it,
+		"sender    eth0    -     e1000   fq_codel  1,500     1  yes  yes      yes  yes  yes\n");
+	assert_has(free_of_it,
+		"receiver  eth1    -     e1000   fq_codel  1,500     -  -    -        yes  yes  yes\n");
+	assert_has(free_of_it, "nothing on this path forces a copy for MSG_ZEROCOPY\na tap\n");
+	change(o, "forces_copy", "true");
+	change(o, "forces_copy_reason", "\"checksum in software: so\"");
+	forced = rendered(render_path, o);
+	assert_has(forced, "this path forces a copy for MSG_ZEROCOPY: checksum in software: so\n");
+	change(o, "forces_copy", "null");
+	unknown = rendered(render_path, o);
+	assert_has(unknown, "is not known: checksum");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -447,6 +473,7 @@ int main(void)
 		cmocka_unit_test(trace_without_utf8_is_ascii),
 		cmocka_unit_test(list_shows_unknown_as_such),
 		cmocka_unit_test(probe_groups_by_reason),
+		cmocka_unit_test(a_path_and_its_verdict),
 	};
 
 	return cmocka_run_group_tests(tests, use_utf8, NULL);

@@ -155,6 +155,7 @@ static const struct {
 		"org.varlink.service.InvalidParameter", "parameter", "x"},
 	{CALL("GetInfo", "{\"x\":1}"), "io.copyledger.UnknownMember", "field", "x"},
 	{CALL("Probe", "{\"x\":1}"), "io.copyledger.UnknownMember", "field", "x"},
+	{CALL("Probe", "{\"path\":\"moon\"}"), "io.copyledger.UnknownName", "field", "path"},
 	{CALL("StartRun", "{}"), "io.copyledger.MissingMember", "field", "spec"},
 	{CALL("StartRun", "{\"spec\":3}"), "io.copyledger.WrongType", "expected", "object"},
 	{START("{}"), "io.copyledger.MissingMember", "field", "mode"},
@@ -297,6 +298,7 @@ static void guards_what_changes(void **state)
 		{CALL("CancelRun", "{\"id\":\"last\"}"), false},
 		{CALL("GetInfo", "{}"), true},
 		{CALL("Probe", "{}"), true},
+		{CALL("Probe", "{\"path\":\"loopback\"}"), false},
 		{CALL("ListRuns", "{}"), true},
 	};
 
