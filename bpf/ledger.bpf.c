@@ -17,6 +17,7 @@ char LICENSE[] SEC("license") = "GPL";
 
 /* The kernel's ABI numbers that BTF does not carry (include/linux/socket.h, netdev_features.h,
  * uapi/linux/errqueue.h). */
+#define MSG_OOB 0x1
 #define MSG_PEEK 0x2
 #define MSG_TRUNC 0x20
 #define MSG_ERRQUEUE 0x2000
@@ -980,11 +981,15 @@ static __always_inline void received(struct sock_row *row, const struct sock *sk
 
 	if (ret <= 0 || flags & MSG_ERRQUEUE)
 		return;
+	/* The urgent byte is kept in the socket, and copied from there. */
+	if (flags & MSG_OOB && !(flags & MSG_TRUNC))
+		book(row->view, SITE_RX_COPY, ret);
 	if (flags & MSG_PEEK) {
 		count(COUNTER_PEEKED, ret);
 		return;
 	}
-	ret = first_call(row, ROW_FIRST_RECV, ret, copied_seq_of(sk) - row->copied_base);
+	if (!(flags & MSG_OOB))
+		ret = first_call(row, ROW_FIRST_RECV, ret, copied_seq_of(sk) - row->copied_base);
 	ADD(row->received, ret);
 	v = view_of(row->view);
 	if (v)
@@ -1067,15 +1072,22 @@ int BPF_PROG(site_RX_MAP, struct sock *sk, struct tcp_zerocopy_receive *zc)
 /* ---- the end of a socket ---- */
 
 /*
- * What a sequence number moved over the socket's life, less what the calls returned. The FIN takes one
- * number, so 1 is no gap; anything else is bytes that moved without being seen, or were seen twice.
+ * What a sequence number moved over the socket's life, less what the calls returned. A FIN takes one number;
+ * anything else is bytes that moved without being seen, or were seen twice.
  */
-static __always_inline void audit(__u32 counter, __s32 rest)
+static __always_inline void audit(__u32 counter, __s32 rest, bool fin)
 {
-	if (rest > 1)
-		count(counter, rest - 1);
-	else if (rest < 0)
-		count(counter, -rest);
+	if (rest > 0)
+		rest -= fin;
+	if (rest)
+		count(counter, rest > 0 ? rest : -rest);
+}
+
+/* The FIN is the last number: it is read when nothing is left after it. */
+static __always_inline bool fin_was_read(const struct sock *sk)
+{
+	return sk->__sk_common.skc_flags & (1UL << bpf_core_enum_value(enum sock_flags, SOCK_DONE)) &&
+	       LOAD(struct tcp_sock, sk, copied_seq) == LOAD(struct tcp_sock, sk, rcv_nxt);
 }
 
 /* A close with SO_LINGER 0 goes through tcp_disconnect(), which jumps write_seq ahead and clears the socket's
@@ -1132,10 +1144,11 @@ int BPF_PROG(sock_end, struct sock *sk)
 	}
 	seq = write_seq_of(sk);
 	rest = seq - row->write_base - (__u32)row->accepted;
-	audit(COUNTER_GAP_TX, rest);
+	audit(COUNTER_GAP_TX, rest, true);
 	tx_settle(row, rest > 0 ? seq - 1 : seq);
 	zc_close(row);
-	audit(COUNTER_GAP_RX, copied_seq_of(sk) - row->copied_base - (__u32)row->received);
+	rest = copied_seq_of(sk) - row->copied_base - (__u32)row->received;
+	audit(COUNTER_GAP_RX, rest, fin_was_read(sk));
 	audit_path(sk, row, false);
 	return 0;
 }
