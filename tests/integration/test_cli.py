@@ -29,7 +29,7 @@ ESCAPE = "\x1b"
 def daemon(tmp_path_factory):
     """With one finished run of each mode, and no colour or terminal in its environment."""
     with running(tmp_path_factory.mktemp("cli"), env={"TERM": "xterm", "NO_COLOR": "", "LC_ALL": "C.UTF-8"}) as d:
-        d.results = {mode: d.run(mode=mode, warmup_ms=0, duration_ms=60, label=f"of {mode}", size=size)
+        d.results = {mode: d.run_moving(mode=mode, warmup_ms=0, duration_ms=60, label=f"of {mode}", size=size)
                      for mode, size in (("two-copy", 4096), ("one-copy", 1000), ("zero-copy", 65536))}
         yield d
 
