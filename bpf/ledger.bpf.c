@@ -42,8 +42,8 @@ const volatile bool uring_has_cqe = false; /* 6.16: io_uring_complete carries th
 const volatile struct watch_filter filter = {};
 
 __u64 learnt;
-/* Hooks are attached one after the other, some 10 ms apart: a call whose start one has seen and whose end the other has
- * not must not be taken up. The daemon sets it when all are there. */
+/* Hooks are attached one after the other: a call whose start was seen, and whose end was not yet to be seen, must not
+ * be taken up. The daemon sets it when all are there. */
 bool armed;
 __u64 last_row; /* ids of rows that a watch makes; the daemon's own are below 2^32 */
 

@@ -344,7 +344,7 @@ did["again"] = again(a)
 @pytest.mark.parametrize("flags", ["0", "ZEROCOPY"])
 def test_a_queue_that_refuses(daemon, flags):
     """tbf drops what comes too fast, and tells the sender's TCP at once."""
-    space = f"cls-{uuid.uuid4().hex[:6]}"
+    space = f"clt-{uuid.uuid4().hex[:6]}"
     inside, env = ["ip", "netns", "exec", space], {**os.environ, "PATH": PATH}
     subprocess.run(["ip", "netns", "add", space], check=True, timeout=20, env=env)
     try:

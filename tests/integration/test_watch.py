@@ -28,7 +28,6 @@ MIB = 1 << 20
 SO_ZEROCOPY, MSG_ZEROCOPY, MSG_ERRQUEUE = 60, 0x4000000, 0x2000
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it attaches BPF programs and makes namespaces")
 PATH = os.environ["PATH"] + ":/usr/sbin:/sbin"
-STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
 
 
 def needs(*programs):
@@ -81,7 +80,8 @@ class Watch:
         assert "error" not in reply, reply
         self.last = reply["parameters"]["watch"]
         self.views.update({(v["pid"], v["local"], v["remote"]): v for v in self.last["views"]})
-        assert self.last["views_left_out"] == 0
+        # of everything there may be more rows than a document has: those that moved most are in it
+        assert self.last["views_left_out"] == 0 or self.parameters.get("all")
         return self.last
 
     def until(self, true, documents=60):
@@ -780,7 +780,7 @@ def test_two_watches_and_a_run_beside_them(daemon):
     port = free_port()
 
     def once():
-        with pair(port, 500) as program, Watch(daemon, all=True) as everything, Watch(daemon, port=port) as one, \
+        with pair(port, 500) as program, Watch(daemon, all=True, top=50) as everything, Watch(daemon, port=port) as one, \
                 Watch(daemon, port=port, by="socket") as sockets:
             result = daemon.run(mode="one-copy", warmup_ms=0, duration_ms=200)
             assert check_books(result) == []
@@ -820,9 +820,9 @@ def test_the_hooks_share_is_stated(daemon):
     out = daemon.cli("watch", "--port", str(port), "--once", "--duration", "100ms").stdout
     assert re.search(r"^\d+ hooks: .* of one CPU  maps at most [\d.]+ MB and \d+ B a socket$", out, re.M), out
     assert wait_for(lambda: not daemon.programs())
-    if STATS.exists() and STATS.read_text().strip() == "0":
-        result = daemon.run(mode="one-copy", warmup_ms=0, duration_ms=50)
-        assert "bpf_stats_enabled" in result["instrument"]["hook_ns"]["reason"]
+    ns = daemon.run(mode="one-copy", warmup_ms=0, duration_ms=50)["instrument"]["hook_ns"]
+    # a number only if the sysctl, or the watch of another test, has the kernel measure
+    assert ns > 0 if isinstance(ns, int) else ns["value"] is None and "bpf_stats_enabled" in ns["reason"]
 
 
 def test_without_the_right_to_measure_the_cost_is_unknown(tmp_path):
@@ -832,10 +832,9 @@ def test_without_the_right_to_measure_the_cost_is_unknown(tmp_path):
         if "error" in reply:
             pytest.skip("CAP_BPF and CAP_PERFMON alone do not attach the hooks here: " + reply["parameters"]["message"])
         document = reply["parameters"]["watch"]
-        if STATS.exists() and STATS.read_text().strip() == "1":
-            pytest.skip("kernel.bpf_stats_enabled is 1: the kernel measures every program")
+        if isinstance(document["instrument"]["hook_ns"], int):
+            pytest.skip("the sysctl, or the watch of another test, has the kernel measure every program")
         check_cost(document)
-        assert document["instrument"]["hook_ns"]["value"] is None
 
 
 def test_more_watches_than_there_may_be(daemon):
