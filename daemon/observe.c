@@ -252,7 +252,8 @@ static json_object *views_json(struct observer *o, struct view_row *rows, int n,
 	if (!ranked)
 		return a;
 	for (int i = 0; i < n; i++) {
-		const struct view_row *old = bsearch(&rows[i], o->rows, o->n_rows, sizeof(*rows), by_id);
+		const struct view_row *old =
+			o->n_rows ? bsearch(&rows[i], o->rows, o->n_rows, sizeof(*rows), by_id) : NULL;
 		const struct view *then = old ? &old->view : &nothing;
 		uint64_t whole = rows[i].view.accepted + rows[i].view.received;
 
