@@ -30,6 +30,9 @@ static const struct {
 	{"__dev_queue_xmit", "queueing discipline"},
 };
 
+/* As timing and memory have it, and long after the sender's part. */
+static const char *const queue_symbols[] = {"tcp_collapse", "tcp_try_coalesce"};
+
 /* What the device lacks, in the order in which the stack tends to it: without SG it must linearise anyway. */
 static const struct {
 	enum lacks lacks;
@@ -48,17 +51,25 @@ static bool is_symbol(const char *frame, const char *symbol)
 	return strncmp(frame, symbol, n) == 0 && (!frame[n] || frame[n] == '.');
 }
 
+static bool in_queue(const char *symbol)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(queue_symbols); i++)
+		if (str_eq(symbol, queue_symbols[i]))
+			return true;
+	return false;
+}
+
 struct cause cause_of(const struct call_path *path)
 {
 	for (size_t i = 0; path->stack_known && i < STACK_DEPTH && path->stack[i][0]; i++)
 		for (size_t k = 0; k < ARRAY_SIZE(causes); k++)
 			if (is_symbol(path->stack[i], causes[k].symbol))
-				return (struct cause){causes[k].text, true};
+				return (struct cause){causes[k].text, true, in_queue(causes[k].symbol)};
 	/* Without a stack a deferred copy was seen on its way into this host's receive path. */
 	if (path->site == SITE_TX_DEFERRED_COPY && !path->stack_known)
-		return (struct cause){"looped to a local socket", false};
+		return (struct cause){.text = "looped to a local socket"};
 	for (size_t k = 0; k < ARRAY_SIZE(shortcomings); k++)
 		if (path->lacks & shortcomings[k].lacks)
-			return (struct cause){shortcomings[k].text, false};
+			return (struct cause){.text = shortcomings[k].text};
 	return (struct cause){};
 }

@@ -508,6 +508,17 @@ struct verdict {
 	double copied_share; /* of what was sent; below 0: not known */
 };
 
+/* What the receive queue copied together is no copy of the sender's: its zero-copy was one all the same. */
+static uint64_t copied_in_queue(const struct run_facts *f)
+{
+	uint64_t bytes = 0;
+
+	for (int i = 0; i < f->n_paths; i++)
+		if (f->paths[i].site == SITE_SKB_COPY && cause_of(&f->paths[i]).in_queue)
+			bytes += f->paths[i].bytes;
+	return bytes;
+}
+
 /* The ledger decides, since completions can say copied where nothing was, and zero-copied where all was. */
 static struct verdict verdict_of(const struct run_facts *f, const struct lg_counts *c)
 {
@@ -518,9 +529,9 @@ static struct verdict verdict_of(const struct run_facts *f, const struct lg_coun
 		return v;
 	if (f->books && f->site[SITE_TX_DEFERRED_COPY].evidence != EVIDENCE_UNAVAILABLE &&
 		f->site[SITE_TX_PIN].evidence != EVIDENCE_UNAVAILABLE) {
-		uint64_t later =
-			f->books->site[SITE_TX_DEFERRED_COPY].bytes + f->books->site[SITE_SKB_COPY].bytes;
-
+		uint64_t later = f->books->site[SITE_TX_DEFERRED_COPY].bytes +
+				 f->books->site[SITE_SKB_COPY].bytes -
+				 MIN(copied_in_queue(f), f->books->site[SITE_SKB_COPY].bytes);
 		struct balance_input in = input_of(f);
 
 		v.from = "the ledger";
@@ -542,10 +553,10 @@ static struct cause main_cause(const struct run_facts *f)
 	for (int i = 0; i < f->n_paths; i++) {
 		struct cause c = cause_of(&f->paths[i]);
 
-		if (c.text)
+		if (c.text && !c.in_queue)
 			return c;
 	}
-	return (struct cause){path_verdict(f->spec->path, f->shm->device).cause, false};
+	return (struct cause){.text = path_verdict(f->spec->path, f->shm->device).cause};
 }
 
 static json_object *zerocopy_json(const struct run_facts *f)

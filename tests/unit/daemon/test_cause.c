@@ -127,12 +127,28 @@ static void test_without_a_stack_hook_and_device_tell(void **state)
 	assert_false(cause_of(&p).from_stack);
 }
 
+/* Neither is the sender's doing: a verdict on its zero-copy leaves them out. */
+static void test_the_receive_queue_is_apart(void **state)
+{
+	static const char *const collapse[] = {"skb_copy_bits", "tcp_collapse", "tcp_prune_queue", NULL};
+	static const char *const coalesce[] = {"skb_try_coalesce", "tcp_try_coalesce", "tcp_queue_rcv", NULL};
+	static const char *const no_sg[] = {"skb_copy_bits", "skb_segment", "tcp_gso_segment", NULL};
+	struct call_path p = path_of(collapse);
+
+	assert_true(cause_of(&p).in_queue);
+	p = path_of(coalesce);
+	assert_true(cause_of(&p).in_queue);
+	p = path_of(no_sg);
+	assert_false(cause_of(&p).in_queue);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_innermost_frame_decides),
 		cmocka_unit_test(test_ways_of_the_kernel),
 		cmocka_unit_test(test_a_name_is_matched_whole),
+		cmocka_unit_test(test_the_receive_queue_is_apart),
 		cmocka_unit_test(test_without_a_stack_hook_and_device_tell),
 	};
 
