@@ -806,10 +806,15 @@ static __always_inline void book_caller(struct caller_key *key, __u64 view, __u6
 	ADD(c->bytes, bytes);
 }
 
-/* Without the frames of the program itself and of what called it. */
+/*
+ * Without the frames of the program itself and of what called it. Two stacks of one hash cannot both be kept:
+ * the second is tried once more without its innermost frame, the function that copies, which names no cause.
+ */
 static __always_inline __s32 stack_of(void *ctx)
 {
-	return bpf_get_stackid(ctx, &stacks, BPF_F_FAST_STACK_CMP | 2);
+	__s32 id = bpf_get_stackid(ctx, &stacks, BPF_F_FAST_STACK_CMP | 2);
+
+	return id >= 0 ? id : bpf_get_stackid(ctx, &stacks, BPF_F_FAST_STACK_CMP | 3);
 }
 
 /* Local delivery: an skb that still carries the notification here is copied next, by skb_orphan_frags_rx().
