@@ -137,6 +137,8 @@ tsan: ## The tests under ThreadSanitizer
 	@SAN=tsan tools/check.sh
 vm: ## The full tier on Debian's own kernels, in a VM under software emulation
 	@tests/vm/run.sh
+vm-doc: ## Write doc/kernels.md from what the last make vm saw
+	@tests/vm/kernels.py --update $(BUILD)/vm doc/kernels.md
 SECONDS_EACH ?= 60
 fuzz: all ## The fuzzers of framing, parameters and results, SECONDS_EACH=60 a target
 	@tools/deps.sh build check
@@ -157,6 +159,6 @@ install: all ## Install programs and units below DESTDIR
 clean: ## Remove what was built
 	rm -rf $(BUILD)
 
-.PHONY: all help deps quickstart check asan tsan fuzz fuzz-programs torture soak vm bench install clean unit-programs
+.PHONY: all help deps quickstart check asan tsan fuzz fuzz-programs torture soak vm vm-doc bench install clean unit-programs
 .DELETE_ON_ERROR:
 -include $(shell [ -d $(O) ] && find $(O) -name '*.d')

@@ -11,7 +11,7 @@ declare -A sets=(
 		strace sqlite3 clang-format iproute2 util-linux curl openssl"
 	[programs]="nginx-light redis-server redis-tools prometheus chromium chromium-driver python3-selenium"
 	[vm]="qemu-system-x86 busybox-static cpio xz-utils zstd kmod jq iproute2 util-linux dash iperf3 ethtool
-		debian-archive-keyring"
+		tcpdump python3 debian-archive-keyring"
 	[bench]="iperf3 bpftrace python3"
 )
 

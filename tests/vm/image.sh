@@ -5,9 +5,9 @@ set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 kernel=${1:?} programs=${2:?} output=${3:?}
-tools=(dash ip tc jq bpftool setpriv iperf3 ethtool)
+tools=(dash ip tc jq bpftool setpriv iperf3 ethtool tcpdump)
 ours=(copyledgerd copyledger copyledger-loadgen)
-modules=(veth dummy sch_netem sch_fq e1000)
+modules=(veth dummy sch_netem sch_fq e1000 virtio_pci virtio_net af_packet)
 
 fail() {
 	echo "image.sh: $*" >&2

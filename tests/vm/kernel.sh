@@ -18,7 +18,8 @@ kernels() {
 }
 
 # What a guest may load and what that may need; paths below kernel/ in the modules' folder.
-module_paths=(net lib crypto drivers/net/veth.ko drivers/net/dummy.ko drivers/net/ethernet/intel/e1000)
+module_paths=(net lib crypto drivers/virtio drivers/net/veth.ko drivers/net/dummy.ko drivers/net/net_failover.ko
+	drivers/net/virtio_net.ko drivers/net/ethernet/intel/e1000)
 
 fail() {
 	echo "kernel.sh: $*" >&2
@@ -116,7 +117,8 @@ main() {
 	served_by_system "$suite" || private_apt "$suite"
 	names=$(packages "$meta") || fail "apt knows no kernel in suite $suite (apt-get update?)"
 	mapfile -t debs <<<"$names"
-	dir=$cache/kernel/${debs[0]}_$(candidate "${debs[0]}")
+	# What is unpacked is part of the name: a cache of before a module was wanted does not serve.
+	dir=$cache/kernel/${debs[0]}_$(candidate "${debs[0]}")_$(cksum <<<"${module_paths[*]}" | cut -d' ' -f1)
 	[ -d "$dir" ] || fetch "$dir" "${debs[@]}"
 	echo "$dir"
 }
