@@ -62,7 +62,7 @@ def wrong($expected): paths[$expected.path] as $p |
 	must($expected.status == 0; "exit status \($expected.status)"),
 	must(.state == "done"; "state is \(.state)"),
 	must(.ledger; "no ledger: \(.ledger_reason)"),
-	must(.app.bytes_received > 0; "nothing was received"),
+	must(.ledger.delivered > 0; "nothing was delivered"),
 	must((rules - [.ledger.balance[]?.rule]) == []; "no rule \(rules - [.ledger.balance[]?.rule])"),
 	(.ledger.balance[]? | must((.holds == true and .difference == 0)
 			or (.holds == null and .rule == "deferred" and ($p.local | not) and (.text | contains("beside")));
@@ -99,7 +99,8 @@ def honest($expected):
 	end;
 
 def judged($expected):
-	if $expected.honest then honest($expected), "note: \(missed) runs of programs were skipped, exact is \(.ledger.exact)"
+	if .state == "done" and .ledger.delivered == 0 then "SKIP nothing was delivered in the time that this guest had"
+	elif $expected.honest then honest($expected), "note: \(missed) runs of programs were skipped, exact is \(.ledger.exact)"
 	else [wrong($expected)] as $wrong
 		| if $wrong == [] then fact($expected)
 		elif skipped and $expected.status == (if .ledger.balanced then 0 else 4 end)

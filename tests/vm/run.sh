@@ -12,6 +12,7 @@ build=$(cd "$top" && realpath -m "${BUILD:-build}")
 timeout_s=${COPYLEDGER_VM_TIMEOUT:-900}
 jobs=${JOBS:-$((3 * $(nproc)))}
 emulator=qemu-system-x86_64
+full_row=6.1 # has the whole matrix of sizes and threads, the others a thin one
 passed=0 failed=0 skipped=0
 
 broken() { # row, why
@@ -20,7 +21,7 @@ broken() { # row, why
 
 # One thread emulates both CPUs: with thread=multi the kernel's own text patching races with them ("Oops: int3").
 # Two pairs of NICs, each joined outside of the guest: e1000 has all offloads, virtio on a hub has none.
-boot() { # work folder of the row, of the part, the part
+boot() { # work folder of the row, of the part, words for the guest
 	local -a nics=()
 	local nic i=0
 	for nic in e1000 e1000 virtio-net-pci virtio-net-pci; do
@@ -31,7 +32,7 @@ boot() { # work folder of the row, of the part, the part
 		-nodefaults -display none -no-reboot "${nics[@]}" \
 		-kernel "$1/kernel/vmlinuz" -initrd "$1/initramfs" \
 		-serial "file:$2/console" -serial "file:$2/serial" \
-		-append "console=ttyS0 quiet panic=-1 mitigations=off part=$3" </dev/null 2>"$2/emulator" &
+		-append "console=ttyS0 quiet panic=-1 mitigations=off $3" </dev/null 2>"$2/emulator" &
 	trap 'kill $!' TERM
 	wait $!
 }
@@ -46,7 +47,7 @@ sort_out() { # name, work folder
 run_part() { # row, part
 	local name="$1 $2" work=$build/vm/$1/$2 start=$SECONDS status=0
 	mkdir "$work"
-	boot "$build/vm/$1" "$work" "$2" || status=$?
+	boot "$build/vm/$1" "$work" "part=$2 matrix=$([ "$1" = "$full_row" ] && echo full || echo thin)" || status=$?
 	sort_out "$name" "$work"
 	echo "# $name: $((SECONDS - start)) s"
 	grep -q '^RESULT ' "$work/lines" && return
@@ -73,7 +74,7 @@ count() { # tap file
 
 parts() { # row
 	echo local outside
-	[ "$1" != 6.1 ] || echo sizes
+	[ "$1" != "$full_row" ] || echo sizes
 }
 
 # A few guests at a time; each one's lines are printed together, when it has ended.
