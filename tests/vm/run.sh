@@ -13,7 +13,7 @@ timeout_s=${COPYLEDGER_VM_TIMEOUT:-900}
 jobs=${JOBS:-$((3 * $(nproc)))}
 emulator=qemu-system-x86_64
 full_row=6.1 # has the whole matrix of sizes and threads, the others a thin one
-passed=0 failed=0 skipped=0
+passed=0 failed=0 skipped=0 guests=()
 
 broken() { # row, why
 	echo "not ok - $1: $2"
@@ -23,7 +23,7 @@ broken() { # row, why
 # Two pairs of NICs, each joined outside of the guest: e1000 has all offloads, virtio on a hub has none.
 boot() { # work folder of the row, of the part, words for the guest
 	local -a nics=()
-	local nic i=0
+	local nic emulation i=0
 	for nic in e1000 e1000 virtio-net-pci virtio-net-pci; do
 		nics+=(-netdev "hubport,id=n$i,hubid=$((i / 2))" -device "$nic,netdev=n$i")
 		i=$((i + 1))
@@ -33,8 +33,9 @@ boot() { # work folder of the row, of the part, words for the guest
 		-kernel "$1/kernel/vmlinuz" -initrd "$1/initramfs" \
 		-serial "file:$2/console" -serial "file:$2/serial" \
 		-append "console=ttyS0 quiet panic=-1 mitigations=off $3" </dev/null 2>"$2/emulator" &
-	trap 'kill $!' TERM
-	wait $!
+	emulation=$!
+	trap 'kill $emulation; exit 1' TERM
+	wait $emulation
 }
 
 # The guest's lines say which row and part they are of; what they tell the table of kernels goes there.
@@ -80,7 +81,6 @@ parts() { # row
 # A few guests at a time; each one's lines are printed together, when it has ended.
 run_rows() {
 	local row part
-	local -a guests=()
 	for row; do
 		prepare "$row" || continue
 		for part in $(parts "$row"); do
@@ -123,7 +123,7 @@ main() {
 
 [ $# -gt 0 ] || set -- 6.1 6.12 newest
 mkdir -p "$build/vm"
-trap 'jobs -p | xargs -r kill 2>/dev/null; exit 1' INT TERM
+trap 'kill "${guests[@]}" 2>/dev/null; exit 1' INT TERM
 exec 3>&1 > >(tee "$build/vm/tap")
 tee=$!
 main "$@"
