@@ -35,10 +35,9 @@ const struct command command_explain = {
 	.operands = "[SOURCE]",
 	.summary = "answer from measured results: is it zero-copy, from what size does which way pay, what "
 		   "does a copy cost",
-	.details = "SOURCE is what 'copyledger export' takes, by default the newest sweep. Each answer rests "
-		   "on the "
-		   "medians and 95 % intervals of the source's own runs; what these cannot carry is not "
-		   "answered, and why.",
+	.details = "SOURCE is what 'copyledger export' takes, by default the newest sweep. What its medians "
+		   "and 95 % "
+		   "intervals cannot carry is not answered, and why is said.",
 	.options = explain_options,
 	.max_operands = 1,
 	.run = cmd_explain,

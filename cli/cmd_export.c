@@ -92,10 +92,8 @@ const struct command command_export = {
 	.operands = "[SOURCE]",
 	.summary = "write results as CSV, as JSON lines or as OpenMetrics",
 	.details =
-		"SOURCE is a sweep, a run, label:TEXT, last (the newest sweep, the default), a file or -, "
-		"with a "
-		"selection behind it, as in last:mode=one-copy,size=64K. What the machine could not measure "
-		"is an empty field.",
+		"SOURCE is a sweep, a run, label:TEXT, last, a file or -, with a selection behind it, as in "
+		"last:mode=one-copy,size=64K. What was not measured is an empty field.",
 	.options = export_options,
 	.max_operands = 1,
 	.run = cmd_export,

@@ -18,7 +18,7 @@ void help_main(struct out *o)
 	out_newline(o);
 	for (size_t i = 0; commands[i]; i++) {
 		out_text(o, STYLE_BOLD, "  %s", commands[i]->name);
-		out_pad(o, 10);
+		out_pad(o, 11);
 		out_wrap(o, STYLE_NONE, commands[i]->summary);
 		out_newline(o);
 	}

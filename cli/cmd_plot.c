@@ -11,7 +11,10 @@ static const struct opt plot_options[] = {
 	{"output", 'o', "DIR", NULL, NULL, OPT_LOCAL,
 		"the folder for the files, made if it is missing (default: plots)"},
 	{"format", 0, "NAME", NULL, NULL, OPT_LOCAL, "svg, png or both (the default)"},
-	{"figure", 0, "NAME", NULL, NULL, OPT_LOCAL, "only this one"},
+	{"figure", 0, "NAME", NULL, NULL, OPT_LOCAL,
+		"only this one: throughput_size, latency_threads, cache_misses_size, cycles_per_byte_size, "
+		"cost_size, "
+		"copies_size or latency_cdf"},
 	{"threads", 't', "N", NULL, opt_integer, OPT_LOCAL,
 		"of the figures over size (default 4, or the nearest that was measured)"},
 	{"size", 's', "BYTES", NULL, opt_size, OPT_LOCAL,
@@ -166,12 +169,9 @@ const struct command command_plot = {
 	.name = "plot",
 	.operands = "[SOURCE]",
 	.summary = "draw measured results as SVG and PNG (by gnuplot)",
-	.details =
-		"SOURCE is what 'copyledger export' takes, by default the newest sweep. Figures: "
-		"throughput_size, "
-		"latency_threads, cache_misses_size, cycles_per_byte_size, cost_size, copies_size, "
-		"latency_cdf; beside each lies "
-		"NAME.tsv with its values and the ids of their runs. Bars are 95 % intervals of the median.",
+	.details = "SOURCE is what 'copyledger export' takes, by default the newest sweep. Beside each "
+		   "figure lies NAME.tsv "
+		   "with its values and the ids of their runs.",
 	.options = plot_options,
 	.max_operands = 1,
 	.run = cmd_plot,

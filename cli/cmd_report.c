@@ -47,10 +47,9 @@ const struct command command_report = {
 	.name = "report",
 	.operands = "[SOURCE]",
 	.summary = "write measured results as one HTML file that needs nothing else",
-	.details = "SOURCE is what 'copyledger export' takes, by default the newest sweep. The file has the "
-		   "answers of 'explain', "
-		   "the flow of bytes, the figures of 'plot', tables that sort, the host, and all result "
-		   "documents.",
+	.details = "SOURCE is what 'copyledger export' takes, by default the newest sweep: the answers of "
+		   "explain, the flow of "
+		   "bytes, figures, tables, documents.",
 	.options = report_options,
 	.max_operands = 1,
 	.run = cmd_report,

@@ -14,7 +14,9 @@ static const struct opt run_options[] = {
 	{"receive", 'r', "NAME", NULL, NULL, 0, "recv (the default), recv-trunc or mmap"},
 	{"workload", 'w', "NAME", NULL, NULL, 0,
 		"stream (back to back, the default) or rr (one out, one back)"},
-	{"path", 'p', "NAME", NULL, NULL, 0, "loopback (the default), veth (two network namespaces) or netns:SERVER,CLIENT (two that exist)"},
+	{"path", 'p', "NAME", NULL, NULL, 0,
+		"loopback (the default), veth (two network namespaces) or netns:SERVER,CLIENT (two that "
+		"exist)"},
 	{"size", 's', "BYTES", NULL, opt_size, 0, "bytes a message, as in 64K (the default)"},
 	{"fields", 'f', "N", NULL, opt_integer, 0, "buffers that a message is made of (default 8)"},
 	{"threads", 't', "N", NULL, opt_integer, 0,

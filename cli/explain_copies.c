@@ -92,13 +92,15 @@ static struct asked add_up(struct asking *q, const struct group *g)
 
 	for (size_t i = 0; i < q->d->n_cells; i++) {
 		const struct cell *c = &q->d->cells[i];
+		size_t before = a.runs;
 
-		if (!str_eq(c->path, g->path) || !str_eq(c->workload, g->workload) || !c->n_runs ||
-			!asks_for_zero_copy(c->runs[0]))
+		if (!str_eq(c->path, g->path) || !str_eq(c->workload, g->workload))
 			continue;
 		for (size_t k = 0; k < c->n_runs; k++)
-			add_run(&a, c->runs[k]);
-		rest_on(q, c, measure_find("copies_per_byte"));
+			if (asks_for_zero_copy(c->runs[k]))
+				add_run(&a, c->runs[k]);
+		if (a.runs > before)
+			rest_on(q, c, measure_find("copies_per_byte"));
 	}
 	return a;
 }

@@ -53,11 +53,11 @@ def in_words(size):
 
 @pytest.mark.parametrize("path", ["loopback", "veth"])
 def test_zero_copy_is_copied_here(document, runs, path):
-    mine = [r for r in runs if r["spec"]["path"] == path and r["spec"]["mode"] == "zero-copy"]
+    mine = [r for r in runs if r["spec"]["path"] == path and r["zerocopy"]["sends"]]
     pinned, deferred = (sum(site(r, s) for r in mine) for s in ("tx_pin", "tx_deferred_copy"))
     text = next(s for s in answer(document, "zero_copy")["sentences"] if s.startswith(f"Over {path}"))
-    assert len(mine) == 12 and 0 < pinned <= 1.2 * deferred
-    assert f"it is not: of {in_words(pinned)} pinned in 12 runs {in_words(deferred)}" in text
+    assert {r["spec"]["mode"] for r in mine} == {"zero-copy"} and 0 < pinned <= 1.2 * deferred
+    assert f"it is not: of {in_words(pinned)} pinned in {len(mine)} runs {in_words(deferred)}" in text
     assert "looped to a local socket" in text
 
 
@@ -76,7 +76,7 @@ def test_every_figure_is_that_of_its_runs(document, runs):
 def test_crossings_have_an_interval_or_are_denied(document):
     sentences = answer(document, "crossovers")["sentences"]
     assert len(sentences) == 24  # 2 paths, 2 numbers of threads, 3 pairs, by throughput and CPU time
-    said = (r"never beats .* between 256 B and 64 KiB|at every size from 256 B to 64 KiB|is not decided by 3 runs a cell|"
+    said = (r"never beats .* between 256 B and 64 KiB|at every size from 256 B to 64 KiB|is not decided by \d runs a cell|"
             r"(from a size between .* and .* on|at the latest|at the earliest).*95 %, 3 runs a cell or more")
     assert all(re.search(said, s) for s in sentences), sentences
 
