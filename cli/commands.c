@@ -11,6 +11,7 @@ const struct command *const commands[] = {
 	&command_list,
 	&command_show,
 	&command_export,
+	&command_compare,
 	&command_explain,
 	&command_plot,
 	&command_report,

@@ -27,6 +27,8 @@ void render_trace(struct out *o, json_object *trace, json_object *previous);
 void render_watch(struct out *o, json_object *watch, json_object *previous, bool last);
 int watch_status(json_object *watch); /* enum exit_status */
 
+void render_compare(struct out *o, json_object *comparison);
+
 /* Parts of a result. */
 void render_ledger(struct out *o, json_object *result);
 void render_balance(struct out *o, json_object *ledger);

@@ -21,7 +21,7 @@ from contract import CONTRACT, INTERFACE, STANDARD, check_call, strict_json
 from support import BUILD, TOP, check_result, running, wait_for
 
 QUICK = ("--duration", "60ms", "--warmup", "0")
-COMMANDS = ["run", "sweep", "probe", "list", "show", "export", "explain", "plot", "report", "trace", "watch", "cancel", "info",
+COMMANDS = ["run", "sweep", "probe", "list", "show", "export", "compare", "explain", "plot", "report", "trace", "watch", "cancel", "info",
             "help"]
 ESCAPE = "\x1b"
 

@@ -1,0 +1,154 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""How often 'copyledger compare' finds a planted slowdown, and how often it finds one among equals.
+
+tests/compare_trials.py [--trials N] [FILE.jsonl] prints the table of doc/analysis.md; each trial makes two files of result
+documents and runs the built command on them. With FILE (of 'copyledger export --jsonl') the spread of its cells is drawn
+from the real runs, round by round, instead of a distribution.
+"""
+import argparse
+import json
+import math
+import os
+import random
+import statistics
+import subprocess
+import tempfile
+from pathlib import Path
+
+BUILD = Path(os.environ.get("COPYLEDGER_BUILD", Path(__file__).parent.parent / "build"))
+SLOWDOWN = 0.10
+
+
+def document(number, cell, value, measure="throughput_gbps", minute=0):
+    """The least that a comparison reads of a result."""
+    moment = f"2026-01-{1 + minute // 1440:02}T{minute // 60 % 24:02}:{minute % 60:02}:00Z"
+    figures = {"throughput_gbps": {"app": {"throughput_gbps": value}},
+               "cpu_ns_per_byte": {"app": {}, "derived": {"cpu_ns_per_byte": value}}}[measure]
+    return {"schema": "copyledger/result/1", "id": f"run-{number}", "state": "done", "started": moment, "ended": moment,
+            "spec": {"mode": "one-copy", "path": "loopback", "workload": "stream", "size": 64 << cell, "threads": 1},
+            "host": {"kernel": {"release": "simulated"}}, **figures}
+
+
+def drift(rng, rounds, step):
+    """A slow drift of the machine: a random walk over rounds."""
+    at, path = 0.0, []
+    for _ in range(rounds):
+        at += rng.gauss(0, step)
+        path.append(at)
+    return path
+
+
+def simulated(rng, cells, rounds, spread, round_spread=0.0, step=0.0, turns=True):
+    """Logarithms [side][round][cell] of two sides that are equal: heavy-tailed runs (Student's t, 3 degrees of freedom),
+    cells of different spread, disturbed rounds, and a drift that both sides share if they take turns."""
+    spreads = [spread * math.exp(rng.gauss(0, 0.5)) for _ in range(cells)]
+    path = drift(rng, 2 * rounds, step)
+    sides = []
+    for side in range(2):
+        made = []
+        for i in range(rounds):
+            common = path[2 * i + side if turns else side * rounds + i] + rng.gauss(0, round_spread)
+            t3 = [rng.gauss(0, 1) / math.sqrt(rng.gammavariate(1.5, 2 / 3)) / math.sqrt(3) for _ in range(cells)]
+            made.append([common + s * t for s, t in zip(spreads, t3)])
+        sides.append(made)
+    return sides
+
+
+def rounds_of(path, measure="throughput_gbps"):
+    """Logarithms [round][cell] above each cell's median, from a file of real runs; rounds that lack a figure are left out."""
+    read = {"throughput_gbps": lambda r: r["app"]["throughput_gbps"],
+            "cpu_ns_per_byte": lambda r: r["derived"]["cpu_ns_per_byte"]}[measure]
+    cells = {}
+    for line in Path(path).read_text().splitlines():
+        run = json.loads(line)
+        if run["state"] == "done":
+            key = json.dumps({k: v for k, v in run["spec"].items() if k != "label"})
+            value = read(run)
+            cells.setdefault(key, []).append(value if isinstance(value, (int, float)) else 0)
+    middles = [statistics.median(v) for v in cells.values()]
+    return [[math.log(v / m) for v, m in zip(row, middles)] for row in zip(*cells.values()) if min(row) > 0]
+
+
+def drawn(rng, real, rounds):
+    """Two equal sides from whole real rounds, drawn with replacement."""
+    return [[rng.choice(real) for _ in range(rounds)] for _ in range(2)]
+
+
+def compare(sides, planted=(), slowdown=SLOWDOWN, measure="throughput_gbps", folder=None, turns=True, options=()):
+    """The comparison's document; in side B the planted cells are slower."""
+    with tempfile.TemporaryDirectory(dir=folder) as where:
+        for side, name in enumerate("ab"):
+            with open(f"{where}/{name}", "w") as f:
+                for i, row in enumerate(sides[side]):
+                    for cell, log in enumerate(row):
+                        value = math.exp(log)
+                        if side and cell in planted:
+                            value *= 1 - slowdown if measure == "throughput_gbps" else 1 / (1 - slowdown)
+                        minute = 2 * i + side if turns else side * len(sides[0]) + i
+                        f.write(json.dumps(document(f"{name}{i}-{cell}", cell, value, measure, minute)) + "\n")
+        done = subprocess.run([BUILD / "copyledger", "compare", f"{where}/a", f"{where}/b", "--json", "--measure", measure,
+                               *options], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+
+def alarms(result):
+    """Everything that the comparison says is different."""
+    return [c for c in [*result["cells"], result["overall"]] if c["verdict"] in ("better", "worse")]
+
+
+def rates(make, cells, trials, turns=True):
+    """Shares of trials: a false alarm among equals, one slower cell found, all slower: the overall ratio found."""
+    false = one = overall = 0
+    for trial in range(trials):
+        rng = random.Random(trial)
+        sides = make(rng)
+        false += bool(alarms(compare(sides, turns=turns)))
+        cell = rng.randrange(cells)
+        one += compare(sides, [cell], turns=turns)["cells"][cell]["verdict"] == "worse"
+        overall += compare(sides, range(cells), turns=turns)["overall"]["verdict"] == "worse"
+    return false / trials, one / trials, overall / trials
+
+
+CASES = [  # cells, rounds, spread of a run, of a round, step of the drift, whether the sides take turns
+    (12, 3, 0.02, 0.01, 0, True),
+    (12, 4, 0.02, 0.01, 0, True),
+    (12, 5, 0.02, 0.01, 0, True),
+    (48, 5, 0.02, 0.01, 0, True),
+    (12, 10, 0.02, 0.01, 0, True),
+    (12, 5, 0.05, 0.02, 0, True),
+    (12, 10, 0.05, 0.02, 0, True),
+    (12, 20, 0.05, 0.02, 0, True),
+    (12, 10, 0.02, 0.01, 0.01, True),
+    (12, 5, 0.02, 0.01, 0, False),
+    (12, 10, 0.02, 0.01, 0, False),
+    (12, 5, 0.02, 0.01, 0.01, False),
+    (12, 10, 0.02, 0.01, 0.01, False),
+]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--trials", type=int, default=100)
+    parser.add_argument("--measure", default="throughput_gbps")
+    parser.add_argument("file", nargs="?")
+    options = parser.parse_args()
+    if options.file:
+        real = rounds_of(options.file, options.measure)
+        print(f"{len(real)} rounds of {len(real[0])} cells of {options.file}, {options.measure}")
+        print("runs a cell  false alarms  one cell found  all cells: overall found")
+        for rounds in (5, 10, 20, 40, 80):
+            shares = rates(lambda rng, n=rounds: drawn(rng, real, n), len(real[0]), options.trials)
+            print(f"{rounds:11}  {shares[0]:12.2f}  {shares[1]:14.2f}  {shares[2]:24.2f}", flush=True)
+        return
+    print("cells  runs a cell  run     round   drift   order       false alarms  one cell found  all cells: overall found")
+    for cells, rounds, spread, round_spread, step, turns in CASES:
+        shares = rates(lambda rng: simulated(rng, cells, rounds, spread, round_spread, step, turns), cells,
+                       options.trials, turns)
+        print(f"{cells:5}  {rounds:11}  {spread:4.0%}  {round_spread:6.0%}  {step:6.0%}   {'turns' if turns else 'A, then B':10}"
+              f"{shares[0]:14.2f}  {shares[1]:14.2f}  {shares[2]:24.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
