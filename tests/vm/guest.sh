@@ -242,6 +242,7 @@ lay_path() { # path
 }
 
 capture() {
+	: >/tmp/tcpdump # the one in the background may come later than grep
 	ip netns exec wire-a tcpdump -Z root -i wire -s 64 -w /dev/null >/dev/null 2>/tmp/tcpdump &
 	tap=$!
 	within 60 grep -q 'listening on' /tmp/tcpdump || cat /tmp/tcpdump
