@@ -45,18 +45,33 @@ static void number_cell(struct table *t, json_object *o, const char *path, const
 }
 #pragma GCC diagnostic pop
 
+/* A member of a cell's place as people write it, a size as 64 KiB. By value: use .s at once. */
+struct place_text {
+	char s[96];
+};
+
+static struct place_text place_text(json_object *side, const char *member)
+{
+	const char *text = json_object_get_string(doc_at(side, member));
+	struct place_text p;
+	int64_t size;
+
+	if (str_eq(member, "size") && doc_integer(side, member, &size))
+		snprintf(p.s, sizeof(p.s), "%s", figure_size(size).s);
+	else
+		snprintf(p.s, sizeof(p.s), "%s", text ? text : UNKNOWN);
+	return p;
+}
+
 /* "one-copy", or "two-copy -> one-copy" where the sides differ. */
 static void place_cell(struct table *t, json_object *cell, const char *member)
 {
-	char a[64], b[64];
+	json_object *a = doc_at(cell, "a"), *b = doc_at(cell, "b");
 
-	snprintf(a, sizeof(a), "a.%s", member);
-	snprintf(b, sizeof(b), "b.%s", member);
-	if (json_object_equal(doc_at(cell, a), doc_at(cell, b)))
-		table_cell(t, STYLE_NONE, "%s", json_object_get_string(doc_at(cell, a)));
+	if (json_object_equal(doc_at(a, member), doc_at(b, member)))
+		table_cell(t, STYLE_NONE, "%s", place_text(a, member).s);
 	else
-		table_cell(t, STYLE_NOTE, "%s -> %s", json_object_get_string(doc_at(cell, a)),
-			json_object_get_string(doc_at(cell, b)));
+		table_cell(t, STYLE_NOTE, "%s -> %s", place_text(a, member).s, place_text(b, member).s);
 }
 
 static void outcome_cells(struct table *t, json_object *o)
@@ -152,8 +167,8 @@ static void render_alone(struct out *o, json_object *cells, const char *side)
 	for (size_t i = 0; i < doc_length(cells); i++) {
 		json_object *c = json_object_array_get_idx(cells, i);
 
-		out_line(o, STYLE_NOTE, "only in %s: %s, %s B, %s threads, %s over %s", side,
-			doc_text(c, "mode"), json_object_get_string(doc_at(c, "size")),
+		out_line(o, STYLE_NOTE, "only in %s: %s, %s, %s threads, %s over %s", side,
+			doc_text(c, "mode"), place_text(c, "size").s,
 			json_object_get_string(doc_at(c, "threads")), doc_text(c, "workload"),
 			doc_text(c, "path"));
 	}

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: MIT
+"""'copyledger compare' of real sweeps: equals are equal, a planted slowdown is found, and packing has its cost."""
+import json
+
+import jsonschema
+import pytest
+
+from support import TOP, running
+
+SCHEMA = json.loads((TOP / "schemas/compare-1.schema.json").read_text())
+SWEEP = ("--modes", "two-copy,one-copy", "--sizes", "64,64K", "--threads", "1", "--repeat", "5", "--duration", "40ms",
+         "--warmup", "10ms")
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory):
+    with running(tmp_path_factory.mktemp("compare"), env={"LC_ALL": "C.UTF-8"}) as d:
+        made = d.cli("sweep", *SWEEP)
+        assert made.returncode == 0, made.stderr
+        yield d
+
+
+def compared(daemon, *args, status=0):
+    done = daemon.cli("compare", *args, "--json")
+    assert done.returncode == status, done.stderr
+    document = json.loads(done.stdout)
+    jsonschema.Draft202012Validator(SCHEMA).validate(document)
+    return document
+
+
+@pytest.fixture(scope="module")
+def slower(daemon, tmp_path_factory):
+    """The sweep's own documents in a file, each figure of one cell at a fifth."""
+    file = tmp_path_factory.mktemp("slower") / "slower.jsonl"
+    lines = []
+    for line in daemon.cli("export", "--jsonl").stdout.splitlines():
+        document = json.loads(line)
+        if (document["spec"]["mode"], document["spec"]["size"]) == ("one-copy", 65536):
+            document["app"]["throughput_gbps"] *= 0.2
+        lines.append(json.dumps(document))
+    file.write_text("\n".join(lines))
+    return file
+
+
+def test_a_sweep_is_equal_to_itself(daemon):
+    document = compared(daemon, "last", "last", "--fail-if-worse", "0%")
+    assert len(document["cells"]) == 4
+    assert {c["verdict"] for c in document["cells"]} == {"no_difference"} and document["provenance"]["same_host"]
+    assert all(c["ratio"] == 1 for c in document["cells"])
+
+
+def test_a_planted_slowdown_is_found_and_nothing_else(daemon, slower):
+    document = compared(daemon, "last", str(slower))
+    verdicts = {(c["a"]["mode"], c["a"]["size"]): c["verdict"] for c in document["cells"]}
+    assert verdicts.pop(("one-copy", 65536)) == "worse" and "worse" not in verdicts.values(), verdicts
+    done = daemon.cli("compare", "last", str(slower), "--fail-if-worse", "5%")
+    assert done.returncode == 1 and "worse by more than 5 %" in done.stderr, done.stderr
+    assert "worse" in done.stdout and "64 KiB" in done.stdout
+    assert daemon.cli("compare", "last", str(slower), "--fail-if-worse", "90%").returncode == 0
+    assert daemon.cli("compare", str(slower), "last", "--fail-if-worse", "5%").returncode == 0  # better is not worse
+
+
+def test_packing_has_its_cost(daemon):
+    """At 64 KiB two-copy copies each byte once more: the ledger is sure of that, whatever the clock says."""
+    document = compared(daemon, "last:mode=one-copy,size=64K", "last:mode=two-copy,size=64K", "--measure", "copies_per_byte")
+    cell, = document["cells"]
+    assert document["across"] == ["mode"] and cell["ratio"] == pytest.approx(1.5, abs=0.05)
+    assert cell["verdict"] == "worse"
+    text = daemon.cli("compare", "last:mode=one-copy,size=64K", "last:mode=two-copy,size=64K").stdout
+    assert "64 KiB" in text
+
+
+def test_what_cannot_be_compared(daemon, tmp_path):
+    done = daemon.cli("compare", "last:size=64", "last:size=64K,mode=nosuch")
+    assert done.returncode == 1 and "no run" in done.stderr
+    done = daemon.cli("compare", "last", "last", "--measure", "nosuch")
+    assert done.returncode == 2 and "throughput_gbps" in done.stderr
+    done = daemon.cli("compare", "last")
+    assert done.returncode == 2
+    done = daemon.cli("compare", "last", str(tmp_path / "none"))
+    assert done.returncode == 1 and str(tmp_path / "none") in done.stderr
+
+
+def test_across_hosts_nothing_is_judged(daemon, tmp_path):
+    file = tmp_path / "other.jsonl"
+    lines = []
+    for line in daemon.cli("export", "--jsonl").stdout.splitlines():
+        document = json.loads(line)
+        document["host"]["kernel"]["release"] = "9.9.9-other"
+        document["app"]["throughput_gbps"] *= 0.2
+        lines.append(json.dumps(document))
+    file.write_text("\n".join(lines))
+    document = compared(daemon, "last", str(file), status=1)
+    assert not {"better", "worse"} & {c["verdict"] for c in document["cells"]}
+    assert "9.9.9-other" in json.dumps(document)
+    forced = compared(daemon, "last", str(file), "--force")
+    assert {c["verdict"] for c in forced["cells"]} == {"worse"}
