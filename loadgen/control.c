@@ -11,6 +11,7 @@
 #include "lane.h"
 #include "limit.h"
 #include "netpath.h"
+#include "peer.h"
 #include "resources.h"
 #include "sockets.h"
 
@@ -19,7 +20,9 @@
 /* Without a byte while lanes drain: longer than a lane may starve for pinned memory, which says so itself. */
 #define STALL_NS (4000 * MS)
 #define CLOSE_NS (15000 * MS) /* above the sum of what lane_close waits for */
-#define SEND_S 10             /* for a daemon that does not read */
+#define FIRST_BYTE_NS (5000 * MS)
+#define FIRST_BYTE_LOOK_MS 20
+#define SEND_S 10 /* for a daemon that does not read */
 
 struct control {
 	int fd;
@@ -134,7 +137,7 @@ static int wait_parked(struct control *c, uint64_t ns, const char *what, struct 
 		if (now >= deadline)
 			return fault_set(reterr, -ETIMEDOUT, "timeout", "",
 				"%u of %u lane threads did not %s in %" PRIu64 " s", crew_busy(&c->crew),
-				c->crew.lanes, what, ns / 1000 / MS);
+				c->crew.active, what, ns / 1000 / MS);
 		r = control_wait(c, deadline - now, reterr);
 		if (r < 0)
 			return r;
@@ -142,34 +145,39 @@ static int wait_parked(struct control *c, uint64_t ns, const char *what, struct 
 	return 0;
 }
 
-static uint64_t bytes_received(const struct control *c)
+/* Of both kinds: of a connection to another host only one end is here. */
+static uint64_t bytes_moved(const struct control *c)
 {
 	uint64_t sum = 0;
 
-	for (uint32_t i = 0; i < c->crew.lanes; i++)
-		sum += __atomic_load_n(&c->crew.lane[i].side->now.bytes_received, __ATOMIC_RELAXED);
+	for (uint32_t i = 0; i < c->crew.lanes; i++) {
+		const struct lg_counts *now = &c->crew.lane[i].side->now;
+
+		sum += __atomic_load_n(&now->bytes_received, __ATOMIC_RELAXED);
+		sum += __atomic_load_n(&now->bytes_sent, __ATOMIC_RELAXED);
+	}
 	return sum;
 }
 
 /* Senders end after their message; receivers take what is left. As long as bytes move, there is no limit. */
 static int drain(struct control *c, struct fault *reterr)
 {
-	uint64_t moved = bytes_received(c), since = clock_now_ns();
+	uint64_t moved = bytes_moved(c), since = clock_now_ns();
 	int r;
 
 	c->stopped_ns = since;
 	crew_stop(&c->crew);
 	while (crew_busy(&c->crew)) {
-		uint64_t now = clock_now_ns(), sum = bytes_received(c);
+		uint64_t now = clock_now_ns(), sum = bytes_moved(c);
 
 		if (sum != moved) {
 			moved = sum;
 			since = now;
 		} else if (now - since > STALL_NS) {
 			return fault_set(reterr, -ETIMEDOUT, "stalled", "",
-				"%u of %u lane threads hang: no byte has arrived for %" PRIu64
+				"%u of %u lane threads hang: no byte has moved for %" PRIu64
 				" s after the end",
-				crew_busy(&c->crew), c->crew.lanes, STALL_NS / 1000 / MS);
+				crew_busy(&c->crew), c->crew.active, STALL_NS / 1000 / MS);
 		}
 		crew_kick(&c->crew);
 		r = control_wait(c, MS, reterr);
@@ -179,15 +187,44 @@ static int drain(struct control *c, struct fault *reterr)
 	return crew_error(&c->crew, reterr);
 }
 
+/* The phase of receivers whose senders are on another host begins with the first byte, or their window would
+ * hold the time that the other host needed to be told. */
+static int await_first_byte(struct control *c, struct fault *reterr)
+{
+	uint64_t deadline = clock_now_ns() + FIRST_BYTE_NS;
+	uint32_t lanes = c->shm->plan.lanes;
+	_cleanup_free_ struct pollfd *p = calloc(lanes, sizeof(*p));
+	int r = 0;
+
+	if (!p)
+		return fault_set(reterr, -ENOMEM, "memory", "", "no memory for %u lanes", lanes);
+	for (uint32_t i = 0; i < lanes; i++)
+		p[i] = (struct pollfd){.fd = c->sockets[i * LG_SIDES + LG_RECEIVER], .events = POLLIN};
+	while (r == 0 && poll(p, lanes, FIRST_BYTE_LOOK_MS) <= 0) {
+		r = control_wait(c, 0, reterr);
+		if (r == 0 && clock_now_ns() >= deadline)
+			r = fault_set(reterr, -ETIMEDOUT, "stalled", "",
+				"no byte has come from the other host for %" PRIu64 " s",
+				FIRST_BYTE_NS / 1000 / MS);
+	}
+	return r;
+}
+
 static int run_phase(struct control *c, uint64_t ns, struct fault *reterr)
 {
-	uint64_t now = clock_now_ns(), deadline = now + ns;
+	uint64_t now, deadline;
 	int r;
 
+	r = c->shm->plan.role == LG_ROLE_RECEIVER ? await_first_byte(c, reterr) : 0;
+	if (r < 0)
+		return r;
+	now = clock_now_ns();
+	deadline = now + ns;
 	c->stop = 0;
 	c->shm->start_ns = now;
 	crew_release(&c->crew, CREW_RUN);
-	for (; now < deadline && !c->stop; now = clock_now_ns()) {
+	/* Receivers of another host's senders may end by themselves. */
+	for (; now < deadline && !c->stop && crew_busy(&c->crew); now = clock_now_ns()) {
 		r = control_wait(c, deadline - now, reterr);
 		if (r < 0)
 			return r;
@@ -219,9 +256,9 @@ static uint64_t last_receive_ns(const struct control *c)
 	uint64_t now = clock_now_ns(), stamp = clock_stamp(), age = UINT64_MAX;
 
 	for (uint32_t i = 0; i < c->crew.lanes; i++)
-		if (c->crew.workload->receives[c->crew.lane[i].role])
+		if (crew_has(&c->crew, i) && c->crew.workload->receives[c->crew.lane[i].role])
 			age = MIN(age, clock_stamp_to_ns(stamp - c->crew.lane[i].last_receive));
-	return now - age;
+	return age == UINT64_MAX ? 0 : now - age;
 }
 
 static int go_warmup(struct control *c, struct fault *reterr)
@@ -306,7 +343,8 @@ static int check_plan(const struct lg_plan *p, struct fault *reterr)
 	if (p->version != LG_VERSION)
 		return fault_set(reterr, -EPROTO, "version", "",
 			"the plan is of version %u, this program of %u", p->version, LG_VERSION);
-	if (!mode || !receive || !workload_find(p->workload) || !netpath_known(p->path))
+	if (!mode || !receive || !workload_find(p->workload) ||
+		(p->role == LG_ROLE_BOTH && !netpath_known(p->path)))
 		return fault_set(reterr, -EINVAL, "unknown_name", "",
 			"unknown mode '%s', receive mode '%s', workload '%s' or path '%s'", p->mode,
 			p->receive, p->workload, p->path);
@@ -318,6 +356,9 @@ static int check_plan(const struct lg_plan *p, struct fault *reterr)
 			return fault_set(reterr, -ERANGE, "out_of_range", ranges[i].name,
 				"%s must be from %" PRIu64 " to %" PRIu64 ", not %" PRIu64, ranges[i].name,
 				ranges[i].min, ranges[i].max, ranges[i].value);
+	r = peer_check(p, reterr);
+	if (r < 0)
+		return r;
 	r = mode->probe ? mode->probe() : 0;
 	if (r < 0)
 		return fault_set(
@@ -361,15 +402,12 @@ static int open_path(struct control *c, struct netpath *ret, struct fault *reter
 	return 0;
 }
 
-static int connect_lanes(struct control *c, struct fault *reterr)
+static int connect_path(struct control *c, struct fault *reterr)
 {
 	const struct lg_plan *p = &c->shm->plan;
 	struct netpath path;
 	int r;
 
-	c->sockets = calloc(p->lanes * LG_SIDES, sizeof(int));
-	if (!c->sockets)
-		return fault_set(reterr, -ENOMEM, "memory", "", "no memory for %u lanes", p->lanes);
 	r = open_path(c, &path, reterr);
 	if (r < 0)
 		return r;
@@ -377,22 +415,45 @@ static int connect_lanes(struct control *c, struct fault *reterr)
 	r = resources_ring(p, &c->shm->ring, reterr);
 	if (r < 0)
 		return r;
-	r = sockets_connect(p, &path, c->sockets, reterr);
+	return sockets_connect(p, &path, c->sockets, reterr);
+}
+
+static int connect_peer(struct control *c, struct fault *reterr)
+{
+	int r = resources_ring(&c->shm->plan, &c->shm->ring, reterr);
+
+	return r < 0 ? r : peer_connect(c->shm, c->sockets, reterr);
+}
+
+static int connect_lanes(struct control *c, struct fault *reterr)
+{
+	const struct lg_plan *p = &c->shm->plan;
+	int r;
+
+	c->sockets = malloc(p->lanes * LG_SIDES * sizeof(int));
+	if (!c->sockets)
+		return fault_set(reterr, -ENOMEM, "memory", "", "no memory for %u lanes", p->lanes);
+	for (uint32_t i = 0; i < p->lanes * LG_SIDES; i++)
+		c->sockets[i] = -1;
+	r = p->role == LG_ROLE_BOTH ? connect_path(c, reterr) : connect_peer(c, reterr);
 	return r < 0 ? r : resources_drop_privileges(reterr);
 }
 
 static int report_sockets(struct control *c)
 {
-	uint32_t all = c->crew.lanes;
-	int r;
+	int fds[LG_FDS_PER_MESSAGE], r;
+	struct lg_message m = {.type = LG_SOCKETS};
 
-	for (uint32_t i = 0; i < all; i += LG_FDS_PER_MESSAGE) {
-		struct lg_message m = {
-			.type = LG_SOCKETS, .first = i, .count = MIN(all - i, LG_FDS_PER_MESSAGE)};
-
-		r = send_message(c, &m, c->sockets + i, m.count);
+	for (uint32_t i = 0; i < c->crew.lanes; i++) {
+		if (crew_has(&c->crew, i))
+			fds[m.count++] = c->sockets[i];
+		if (!m.count || (m.count < LG_FDS_PER_MESSAGE && i + 1 < c->crew.lanes))
+			continue;
+		r = send_message(c, &m, fds, m.count);
 		if (r < 0)
 			return r;
+		m.first += m.count;
+		m.count = 0;
 	}
 	return report(c, LG_CONNECTED);
 }

@@ -14,6 +14,7 @@ static int run_workload(struct lane *ln)
 	int r;
 
 	ln->last_receive = clock_stamp();
+	ln->in.ended = 0;
 	__atomic_store_n(&ln->running, 1, __ATOMIC_RELEASE);
 	r = ln->crew->workload->run[ln->role](ln);
 	__atomic_store_n(&ln->running, 0, __ATOMIC_RELEASE);
@@ -113,6 +114,8 @@ static int start_threads(struct crew *crew, struct fault *reterr)
 	pthread_attr_setstacksize(&attr, STACK_SIZE);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_JOINABLE);
 	for (uint32_t i = 0; i < crew->lanes && !r; i++) {
+		if (!crew_has(crew, i))
+			continue;
 		r = pthread_create(&crew->lane[i].thread, &attr, lane_thread, &crew->lane[i]);
 		if (r)
 			fault_set(reterr, -r, "threads", "threads", "cannot start thread %u of %u: %s", i + 1,
@@ -128,7 +131,9 @@ int crew_start(struct crew *crew, struct lg_shm *shm, const int *fds, struct fau
 	crew->mode = transfer_mode_find(shm->plan.mode);
 	crew->receive = receive_mode_find(shm->plan.receive);
 	crew->workload = workload_find(shm->plan.workload);
-	crew->busy = crew->lanes;
+	crew->split = shm->plan.role != LG_ROLE_BOTH;
+	crew->active = crew->split ? shm->plan.lanes : crew->lanes;
+	crew->busy = crew->active;
 	message_layout_init(&crew->layout, shm->plan.size, shm->plan.fields);
 	pthread_mutex_init(&crew->lock, NULL);
 	pthread_cond_init(&crew->gate, NULL);
@@ -160,7 +165,7 @@ void crew_release(struct crew *crew, enum crew_order order)
 	for (uint32_t i = 0; i < crew->lanes; i++)
 		crew->lane[i].total_valid = 0;
 	__atomic_store_n(&crew->stop, 0, __ATOMIC_RELAXED);
-	__atomic_store_n(&crew->busy, crew->lanes, __ATOMIC_RELAXED);
+	__atomic_store_n(&crew->busy, crew->active, __ATOMIC_RELAXED);
 	pthread_mutex_lock(&crew->lock);
 	crew->order = order;
 	crew->generation++;
@@ -177,7 +182,7 @@ void crew_stop(struct crew *crew)
  * come. */
 void crew_kick(struct crew *crew)
 {
-	for (uint32_t i = LG_RECEIVER; i < crew->lanes; i += LG_SIDES)
+	for (uint32_t i = LG_RECEIVER; i < crew->lanes && !crew->split; i += LG_SIDES)
 		if (__atomic_load_n(&crew->lane[i ^ 1].total_valid, __ATOMIC_ACQUIRE) &&
 			__atomic_load_n(&crew->lane[i].running, __ATOMIC_ACQUIRE))
 			pthread_kill(crew->lane[i].thread, SIGUSR1);
@@ -186,7 +191,8 @@ void crew_kick(struct crew *crew)
 void crew_join(struct crew *crew)
 {
 	for (uint32_t i = 0; i < crew->lanes; i++)
-		pthread_join(crew->lane[i].thread, NULL);
+		if (crew_has(crew, i))
+			pthread_join(crew->lane[i].thread, NULL);
 	free(TAKE_PTR(crew->lane));
 	crew->event = close_fd(crew->event);
 	pthread_cond_destroy(&crew->gate);

@@ -8,6 +8,7 @@
 
 #include "clock.h"
 #include "lane.h"
+#include "peer.h"
 
 #define CLOSE_MS 5000  /* for the completions, and again for the peer's FIN */
 #define SETTLE_MS 1000 /* for the last acknowledgement */
@@ -79,7 +80,8 @@ static int set_low_water(struct lane *ln)
 	socklen_t len = sizeof(rcvbuf);
 
 	ln->call = "setsockopt(SO_RCVLOWAT)";
-	if (!ln->crew->workload->back_to_back || ln->layout->size > LOWAT_MESSAGE)
+	/* Of a sender far away nobody here knows when it has ended. */
+	if (ln->crew->split || !ln->crew->workload->back_to_back || ln->layout->size > LOWAT_MESSAGE)
 		return 0;
 	if (getsockopt(ln->fd, SOL_SOCKET, SO_RCVBUF, &rcvbuf, &len) < 0)
 		return -errno;
@@ -142,6 +144,9 @@ int lane_set_up(struct lane *ln)
 	if (r < 0)
 		return r;
 	inbox_init(&ln->in, ln->layout, !!(shm->plan.flags & LG_VERIFY), &ln->side->latency);
+	ln->in.marked = ln->crew->split && ln->role == LG_RECEIVER;
+	if (!shm->latency_valid)
+		ln->in.latency = NULL;
 	r = ln->mode->open ? ln->mode->open(ln) : 0;
 	if (r < 0)
 		return r;
@@ -226,12 +231,14 @@ static int settled_tcp_info(struct lane *ln, struct tcp_info *ret)
 
 /*
  * Raw figures of the kernel. Each end's bytes_acked counts its own FIN as a byte, and bytes_received the
- * peer's FIN; the side that connected (the receiver) has its SYN in bytes_acked as well.
+ * peer's FIN; the side that connected (the receiver, between two hosts the sender) has its SYN in bytes_acked
+ * as well. What two hosts say to each other before the first message is left out.
  */
 static int record_tcp(struct lane *ln)
 {
 	struct lg_tcp *tcp = &ln->side->tcp;
 	socklen_t len = sizeof(tcp->congestion);
+	uint32_t prelude = ln->crew->split ? peer_prelude(ln->connection) : 0;
 	struct tcp_info info;
 	int value = 0, r;
 
@@ -239,9 +246,9 @@ static int record_tcp(struct lane *ln)
 	if (r < 0)
 		return r;
 	tcp->mss = info.tcpi_snd_mss;
-	tcp->bytes_acked = info.tcpi_bytes_acked;
-	tcp->bytes_received = info.tcpi_bytes_received;
-	tcp->bytes_sent = info.tcpi_bytes_sent;
+	tcp->bytes_acked = info.tcpi_bytes_acked - prelude;
+	tcp->bytes_received = info.tcpi_bytes_received - prelude;
+	tcp->bytes_sent = info.tcpi_bytes_sent - prelude;
 	tcp->bytes_retrans = info.tcpi_bytes_retrans;
 	tcp->rtt_us = info.tcpi_rtt;
 	tcp->total_retrans = info.tcpi_total_retrans;

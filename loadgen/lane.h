@@ -47,6 +47,7 @@ struct lane {
 	uint32_t slot;
 	size_t sent; /* bytes of it that the kernel has accepted */
 	uint64_t sequence, stamp;
+	uint64_t mark; /* MESSAGE_LAST, if it is the last one of a phase and the receiver far away */
 
 	struct inbox in;
 	uint64_t
@@ -80,6 +81,8 @@ struct crew {
 	const struct workload *workload;
 	struct message_layout layout;
 	uint32_t lanes; /* two a connection */
+	uint32_t active; /* of them, that have a thread here: all, or those of one side */
+	int split;       /* the other side is on another host */
 	struct lane *lane;
 	int event; /* eventfd, readable when all lanes are parked or one has failed */
 
@@ -91,6 +94,11 @@ struct crew {
 	uint32_t busy __attribute__((aligned(CACHE_LINE))); /* lanes that are not parked */
 	uint32_t stop __attribute__((aligned(CACHE_LINE)));
 };
+
+static inline int crew_has(const struct crew *crew, uint32_t lane)
+{
+	return lg_has_side(&crew->shm->plan, lane % LG_SIDES);
+}
 
 /* Hot. */
 static inline int crew_stopping(const struct crew *crew)
@@ -105,7 +113,8 @@ static inline int crew_stopping(const struct crew *crew)
 int64_t lane_receive(struct lane *ln, size_t max);
 /* Hot: one message, whole. */
 int lane_send_message(struct lane *ln);
-/* Hot: true when the peer has ended its phase and all that it sent is here. */
+/* Hot: true when the peer has ended its phase and all that it sent is here. A peer on another host says so in its last
+ * message. */
 int lane_drained(const struct lane *ln);
 /* Tells the peer that this lane has sent all it will in this phase, and wakes it. */
 void lane_publish_total(struct lane *ln);

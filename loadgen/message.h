@@ -18,6 +18,7 @@
 #include "limit.h"
 
 #define MESSAGE_HEADER 16
+#define MESSAGE_LAST (UINT64_C(1) << 63) /* in a sequence: no more of this phase comes behind it */
 
 /* A part of the header that lies in one field. */
 struct message_piece {
@@ -95,6 +96,8 @@ struct inbox {
 	uint8_t header[MESSAGE_HEADER]; /* as far as it came */
 	struct hist *latency;           /* NULL: none is recorded */
 	struct inbox_error error;
+	int marked; /* the sender is on another host: MESSAGE_LAST ends a phase */
+	int ended;  /* such a message has come, perhaps in part */
 };
 
 void inbox_init(struct inbox *in, const struct message_layout *layout, int verify, struct hist *latency);

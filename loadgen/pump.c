@@ -16,12 +16,16 @@
 
 int lane_drained(const struct lane *ln)
 {
+	if (ln->crew->split)
+		return ln->in.ended && !ln->in.at;
 	return __atomic_load_n(&ln->peer->total_valid, __ATOMIC_ACQUIRE) &&
 	       ln->side->now.bytes_received == ln->peer->total;
 }
 
 void lane_publish_total(struct lane *ln)
 {
+	if (ln->crew->split)
+		return;
 	ln->total = ln->side->now.bytes_sent;
 	__atomic_store_n(&ln->total_valid, 1, __ATOMIC_RELEASE);
 	/* The peer may sleep on bytes that will not come; crew_kick repeats this if it comes just before the
@@ -98,7 +102,7 @@ int lane_send_message(struct lane *ln)
 	if (ln->in.verify)
 		outbox_pattern(&ln->out, ln->slot, ln->sequence);
 	ln->stamp = clock_stamp();
-	outbox_header(&ln->out, ln->slot, ln->sequence, ln->stamp);
+	outbox_header(&ln->out, ln->slot, ln->sequence | ln->mark, ln->stamp);
 	for (ln->sent = 0; ln->sent < size;) {
 		ssize_t n = ln->mode->send(ln, size - ln->sent);
 
@@ -119,6 +123,19 @@ int lane_send_message(struct lane *ln)
 	return 0;
 }
 
+/* For a receiver that cannot see our total: one more message, which says that it is the last. */
+static int send_last(struct lane *ln, int (*send)(struct lane *))
+{
+	int r;
+
+	if (!ln->crew->split)
+		return 0;
+	ln->mark = MESSAGE_LAST;
+	r = send(ln);
+	ln->mark = 0;
+	return r;
+}
+
 static int stream_send(struct lane *ln)
 {
 	int r;
@@ -129,7 +146,7 @@ static int stream_send(struct lane *ln)
 			return r;
 	}
 	lane_publish_total(ln);
-	return 0;
+	return send_last(ln, lane_send_message);
 }
 
 /* Until the low-water mark is reached, but not for long: the sender may need its buffers back. */
@@ -166,21 +183,31 @@ static int receive_message(struct lane *ln)
 	return (int)r;
 }
 
+static int rr_round(struct lane *ln)
+{
+	int r;
+
+	r = lane_send_message(ln);
+	if (r < 0)
+		return r;
+	r = receive_message(ln);
+	if (r < 0)
+		return r;
+	hist_record(&ln->side->round_trip, clock_stamp_to_ns(ln->last_receive - ln->stamp));
+	return 0;
+}
+
 static int rr_ask(struct lane *ln)
 {
 	int r;
 
 	while (!crew_stopping(ln->crew)) {
-		r = lane_send_message(ln);
+		r = rr_round(ln);
 		if (r < 0)
 			return r;
-		r = receive_message(ln);
-		if (r < 0)
-			return r;
-		hist_record(&ln->side->round_trip, clock_stamp_to_ns(ln->last_receive - ln->stamp));
 	}
 	lane_publish_total(ln);
-	return 0;
+	return send_last(ln, rr_round);
 }
 
 static int rr_answer(struct lane *ln)

@@ -114,9 +114,10 @@ int resources_ring(const struct lg_plan *plan, uint32_t *ret, struct fault *rete
 {
 	const struct transfer_mode *mode = transfer_mode_find(plan->mode);
 	const struct workload *w = workload_find(plan->workload);
-	uint32_t senders = plan->lanes * (w->sends[LG_SENDER] + w->sends[LG_RECEIVER]);
+	uint32_t senders = plan->lanes * ((w->sends[LG_SENDER] && lg_has_side(plan, LG_SENDER)) +
+						 (w->sends[LG_RECEIVER] && lg_has_side(plan, LG_RECEIVER)));
 	uint64_t lockable = mode->caps & MODE_PINS ? memlock_limit() : UINT64_MAX;
-	uint32_t ring = mode->caps & MODE_DEFERRED ? ring_slots(plan->size, senders, lockable) : 1;
+	uint32_t ring = mode->caps & MODE_DEFERRED && senders ? ring_slots(plan->size, senders, lockable) : 1;
 	uint64_t buffers = ring + !!(mode->caps & MODE_PACKS), have = memory_available();
 	uint64_t need = senders * plan->size * buffers / 1024;
 

@@ -30,7 +30,7 @@ static int set_options(int fd, const struct option_row *rows, size_t n, struct f
 }
 
 /* Before listen() and connect(), since a window is negotiated there; accepted sockets inherit all of it. */
-static int new_socket(const struct lg_plan *plan, int family, int *ret, struct fault *reterr)
+int socket_new(const struct lg_plan *plan, int family, int *ret, struct fault *reterr)
 {
 	_cleanup_close_ int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	const struct timeval limit = {.tv_sec = CONNECT_S};
@@ -58,7 +58,7 @@ static int new_socket(const struct lg_plan *plan, int family, int *ret, struct f
 }
 
 /* Time limits were for connecting only: the lanes' calls block. */
-static int make_blocking(int fd, struct fault *reterr)
+int socket_make_blocking(int fd, struct fault *reterr)
 {
 	static const struct timeval none;
 	static const int one = 1;
@@ -78,7 +78,7 @@ static int start_listening(const struct lg_plan *plan, const struct netpath *pat
 	socklen_t len = sizeof(*ret_addr);
 	int r;
 
-	r = new_socket(plan, path->addr.sin6_family, &fd, reterr);
+	r = socket_new(plan, path->addr.sin6_family, &fd, reterr);
 	if (r < 0)
 		return r;
 	if (bind(fd, (const struct sockaddr *)&path->addr, path->addr_len) < 0 || listen(fd, BACKLOG) < 0 ||
@@ -106,7 +106,7 @@ static int same_address(const struct sockaddr_in6 *a, const struct sockaddr_in6 
  * io_uring, such as a probe's, is worked off in the thread that made it, and interrupts the call that it
  * happens to be in.
  */
-static int connect_whole(int fd, const struct sockaddr_in6 *addr, socklen_t len)
+int socket_connect(int fd, const struct sockaddr_in6 *addr, socklen_t len)
 {
 	struct pollfd p = {.fd = fd, .events = POLLOUT};
 	socklen_t size = sizeof(int);
@@ -155,10 +155,10 @@ static int connect_lane(const struct lg_plan *plan, int listener, const struct s
 {
 	int r;
 
-	r = new_socket(plan, addr->sin6_family, &fds[LG_RECEIVER], reterr);
+	r = socket_new(plan, addr->sin6_family, &fds[LG_RECEIVER], reterr);
 	if (r < 0)
 		return r;
-	r = connect_whole(fds[LG_RECEIVER], addr, len);
+	r = socket_connect(fds[LG_RECEIVER], addr, len);
 	if (r == -EADDRNOTAVAIL)
 		return fault_set(reterr, r, "no_port", "threads",
 			"connect: no local port is left for another lane (net.ipv4.ip_local_port_range): %s",
@@ -169,7 +169,7 @@ static int connect_lane(const struct lg_plan *plan, int listener, const struct s
 	if (r < 0)
 		return fault_set(reterr, r, "accept", "", "accept: %s", strerror(-r));
 	for (int side = 0; side < LG_SIDES; side++) {
-		r = make_blocking(fds[side], reterr);
+		r = socket_make_blocking(fds[side], reterr);
 		if (r < 0)
 			return r;
 	}
@@ -182,8 +182,6 @@ int sockets_connect(const struct lg_plan *plan, const struct netpath *path, int 
 	struct sockaddr_in6 addr = {};
 	int r;
 
-	for (uint32_t i = 0; i < plan->lanes * LG_SIDES; i++)
-		fds[i] = -1;
 	r = netpath_enter(path, LG_SENDER);
 	if (r < 0)
 		return fault_set(reterr, r, "namespaces", "path", "setns: %s", strerror(-r));

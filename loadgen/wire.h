@@ -35,6 +35,9 @@
 #define LG_VERSION 2
 #define LG_FD_CONTROL 3
 #define LG_FD_SHM 4
+#define LG_FD_LISTENER 5 /* of a receiver whose sender is on another host */
+#define LG_TOKEN 16
+#define LG_ADDRESS 48
 #define LG_FDS_PER_MESSAGE 128 /* sockets in one LG_SOCKETS; the kernel's SCM_MAX_FD is 253 */
 #define LG_MODE_COUNTERS 8
 
@@ -67,7 +70,10 @@ enum lg_flags {
 	LG_LOOK = 1 << 3, /* only look at the path: its devices, then LG_DONE; no lane is made */
 };
 
-/* Written by the daemon before the child starts, then constant. */
+/* Which sides this child has; the other one is on another host, under a daemon of its own. */
+enum lg_role { LG_ROLE_BOTH, LG_ROLE_SENDER, LG_ROLE_RECEIVER };
+
+/* Written by the daemon before the child starts, then constant, but for the token, which is wiped when it was used. */
 struct lg_plan {
 	uint32_t version;
 	uint32_t lanes;
@@ -81,6 +87,10 @@ struct lg_plan {
 	char workload[16];	 /* "stream" or "rr" */
 	char path[80];		 /* "loopback", "veth" or "netns:SERVER,CLIENT" */
 	char congestion[16];	 /* "" : the namespace's default */
+	uint32_t role;		 /* enum lg_role */
+	uint32_t port;		 /* of the receiver; for LG_ROLE_SENDER */
+	char peer[LG_ADDRESS];	 /* its numeric address */
+	uint8_t token[LG_TOKEN]; /* that a lane must show to be let in */
 };
 
 enum lg_side_index { LG_SENDER, LG_RECEIVER, LG_SIDES };
@@ -140,6 +150,14 @@ struct lg_device {
 	int8_t sg, tso, gso, gro, tx_csum; /* 1, 0, or -1: not known */
 };
 
+/* The clocks of two hosts, from LG_ROLE_SENDER's pings while it connects. */
+struct lg_clock {
+	uint8_t shared;	     /* both hosts take their stamps from one clock: they are one machine */
+	uint8_t measured;    /* 1: offset and error are known */
+	int64_t offset_ns;   /* CLOCK_REALTIME of the peer less ours, by the fastest of the pings */
+	uint64_t error_ns;   /* the true offset is within this of it: half of that ping's round trip */
+};
+
 struct lg_shm {
 	struct lg_plan plan;
 	/* written by the child's control thread */
@@ -151,8 +169,14 @@ struct lg_shm {
 	uint8_t latency_valid;		 /* 0: messages are too short to carry a stamp (under 16 bytes), or unseen */
 	uint8_t unseen;			 /* 1: the receiver discards the bytes: no sequence, content or stamp is checked */
 	struct lg_device device[LG_SIDES];
+	struct lg_clock clocks;		 /* of two hosts */
 	struct lg_lane lane[] __attribute__((aligned(CACHE_LINE)));
 };
+
+static inline int lg_has_side(const struct lg_plan *plan, uint32_t side)
+{
+	return plan->role == LG_ROLE_BOTH || plan->role == side + 1;
+}
 
 static inline size_t lg_shm_size(uint32_t lanes)
 {

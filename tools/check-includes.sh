@@ -9,7 +9,7 @@ declare -A may=(
 	[common]="common/*"
 	[loadgen]="common/* loadgen/*"
 	[cli]="common/* cli/* generated/report_html.h"
-	[daemon]="common/* daemon/* loadgen/wire.h loadgen/mode.h bpf/shared.h bpf/*.def generated/*"
+	[daemon]="common/* daemon/* loadgen/wire.h loadgen/peer.h loadgen/mode.h bpf/shared.h bpf/*.def generated/*"
 	[bpf]="bpf/* generated/vmlinux.h"
 )
 # Headers of the system that a folder must do without.
