@@ -3,19 +3,24 @@
 #include <errno.h>
 #include <grp.h>
 #include <poll.h>
+#include <signal.h>
+#include <spawn.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 
 #include "client.h"
 
 #define READ_CHUNK 65536
 #define REPLY_DEPTH 32
+#define BRIDGE_END_MS 1000
 #define GROUP "copyledger"
 
 struct client {
 	int fd;
-	char *buf; /* received: one message or more, the last perhaps in part */
+	pid_t bridge; /* 0: none */
+	char *buf;    /* received: one message or more, the last perhaps in part */
 	size_t used, allocated;
 };
 
@@ -31,11 +36,26 @@ struct client *client_new(int fd)
 	return c;
 }
 
+/* It ends when its input does: after a moment for that it is told. */
+static void end_bridge(pid_t pid)
+{
+	if (pid <= 0)
+		return;
+	for (int i = 0; i < BRIDGE_END_MS / 10; i++) {
+		if (waitpid(pid, NULL, WNOHANG) == pid)
+			return;
+		poll(NULL, 0, 10);
+	}
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
 struct client *client_free(struct client *c)
 {
 	if (!c)
 		return NULL;
 	close_fd(c->fd);
+	end_bridge(c->bridge);
 	free(c->buf);
 	free(c);
 	return NULL;
@@ -89,7 +109,7 @@ static int unreachable(const char *path, int error, struct fault *reterr)
 	}
 }
 
-int client_connect(const char *path, struct client **ret, struct fault *reterr)
+int client_socket(const char *path, int *ret, struct fault *reterr)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	_cleanup_close_ int fd = -1;
@@ -101,8 +121,45 @@ int client_connect(const char *path, struct client **ret, struct fault *reterr)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0 || connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
 		return unreachable(path, -errno, reterr);
-	*ret = client_new(TAKE_FD(fd));
+	*ret = TAKE_FD(fd);
+	return 0;
+}
+
+int client_connect(const char *path, struct client **ret, struct fault *reterr)
+{
+	int fd, r = client_socket(path, &fd, reterr);
+
+	if (r < 0)
+		return r;
+	*ret = client_new(fd);
 	return *ret ? 0 : fault_set(reterr, -ENOMEM, "memory", "", "out of memory");
+}
+
+int client_spawn(char *const argv[], struct client **ret, struct fault *reterr)
+{
+	posix_spawn_file_actions_t actions;
+	int pair[2], r;
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return fault_set(reterr, -errno, "unreachable", "", "socketpair: %s", strerror(errno));
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_adddup2(&actions, pair[1], STDIN_FILENO);
+	posix_spawn_file_actions_adddup2(&actions, pair[1], STDOUT_FILENO);
+	r = posix_spawnp(&pid, argv[0], &actions, NULL, argv, environ);
+	posix_spawn_file_actions_destroy(&actions);
+	close(pair[1]);
+	if (r) {
+		close(pair[0]);
+		return fault_set(reterr, -r, "unreachable", "", "cannot run %s: %s", argv[0], strerror(r));
+	}
+	*ret = client_new(pair[0]);
+	if (!*ret) {
+		end_bridge(pid);
+		return fault_set(reterr, -ENOMEM, "memory", "", "out of memory");
+	}
+	(*ret)->bridge = pid;
+	return 0;
 }
 
 static int lost(int error, struct fault *reterr)

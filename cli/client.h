@@ -19,7 +19,12 @@
 
 struct client;
 
+/* A connected socket of the daemon's, the caller's. */
+int client_socket(const char *path, int *ret, struct fault *reterr);
 int client_connect(const char *path, struct client **ret, struct fault *reterr);
+/* The daemon of another host, at the other end of a command's standard input and output. The command ends when its
+ * input does, and does not see SIGINT while that is blocked here. */
+int client_spawn(char *const argv[], struct client **ret, struct fault *reterr);
 struct client *client_new(int fd); /* takes the fd, also on failure (NULL: out of memory) */
 struct client *client_free(struct client *c);
 DEFINE_CLEANUP(struct client *, client_free)

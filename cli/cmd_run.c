@@ -6,6 +6,7 @@
 
 #include "cli.h"
 #include "commands.h"
+#include "pair.h"
 #include "progress.h"
 
 static const struct opt run_options[] = {
@@ -33,6 +34,11 @@ static const struct opt run_options[] = {
 	{"sndbuf", 0, "BYTES", NULL, opt_size, 0, "SO_SNDBUF of the senders"},
 	{"rcvbuf", 0, "BYTES", NULL, opt_size, 0, "SO_RCVBUF of the receivers"},
 	{"label", 'l', "TEXT", NULL, NULL, 0, "a name to find the run by"},
+	{"peer", 0, "HOST", NULL, NULL, OPT_LOCAL,
+		"the receivers run on this host, whose daemon is reached by 'ssh HOST copyledger bridge'"},
+	{"via", 0, "COMMAND", NULL, NULL, OPT_LOCAL, "reach the other host's daemon by this command instead"},
+	{"peer-address", 0, "ADDRESS", NULL, NULL, OPT_LOCAL,
+		"connect to this numeric address of the other host (default: what HOST resolves to)"},
 	{"detach", 0, NULL, NULL, NULL, OPT_LOCAL, "print the run's id and leave it to the daemon"},
 	{},
 };
@@ -169,6 +175,8 @@ static int cmd_run(struct cli *cli)
 	struct fault fault = {};
 	int r;
 
+	if (doc_string(cli->values.local, "peer") || doc_string(cli->values.local, "via"))
+		return pair_run(cli);
 	r = client_connect(cli->socket, &c, &fault);
 	if (r < 0)
 		return cli_fail(cli, &fault);

@@ -18,6 +18,7 @@ const struct command *const commands[] = {
 	&command_trace,
 	&command_watch,
 	&command_cancel,
+	&command_bridge,
 	&command_info,
 	&command_help,
 	NULL,

@@ -9,7 +9,8 @@ extern const struct opt common_options[];      /* ends with a NULL name */
 
 extern const struct command command_run, command_probe, command_list, command_show, command_trace,
 	command_watch, command_cancel, command_info, command_help, command_sweep,
-	command_export, command_compare, command_explain, command_plot, command_report;
+	command_export, command_compare, command_explain, command_plot, command_report,
+	command_bridge;
 
 const struct command *command_find(const char *name); /* NULL: unknown */
 

@@ -175,14 +175,17 @@ void render_perf(struct out *o, json_object *result)
 	_cleanup_json_ json_object *missing = json_object_new_object();
 	_cleanup_(table_freep) struct table *t = table_new(columns, ARRAY_SIZE(columns));
 	const char *reason = doc_reason(result, "perf");
+	json_object *events =
+		json_object_is_type(sender, json_type_object) && json_object_object_length(sender) ? sender
+												   : receiver;
 
-	if (!json_object_is_type(sender, json_type_object) || json_object_object_length(sender) == 0) {
+	if (!json_object_is_type(events, json_type_object) || json_object_object_length(events) == 0) {
 		render_label(o, "counters");
 		out_wrap(o, STYLE_DIM, reason && *reason ? reason : "none");
 		out_newline(o);
 		return;
 	}
-	json_object_object_foreach(sender, event, value)
+	json_object_object_foreach(events, event, value)
 	{
 		(void)value;
 		perf_event(t, sender, receiver, event, missing);

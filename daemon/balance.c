@@ -25,7 +25,7 @@ struct term {
 		TERM_APP, offsetof(struct app_totals, f), SITE_MAX                                           \
 	}
 
-enum condition { ALWAYS, RUN, WATCH, LOCAL_PATH, OTHER_PATH, ACKED };
+enum condition { ALWAYS, RUN, BOTH_SIDES, WATCH, LOCAL_PATH, OTHER_PATH, ACKED };
 
 /* The sides of a watch may differ while calls are under way: a site is booked when the byte moves, what a
  * call returned when it ends. */
@@ -60,7 +60,7 @@ static const struct rule {
 	{"received", "received + peeked = rx_copy + rx_map + rx_discard", WATCH, EQUAL_OR_RIGHT_AHEAD,
 		{COUNTED(RECEIVED, RX_COPY), COUNTED(PEEKED, RX_COPY)},
 		{SITE(RX_COPY), SITE(RX_MAP), SITE(RX_DISCARD)}},
-	{"delivered", "tx_copy + tx_pin + tx_splice = bytes that receive calls returned", RUN, EQUAL,
+	{"delivered", "tx_copy + tx_pin + tx_splice = bytes that receive calls returned", BOTH_SIDES, EQUAL,
 		{SITE(TX_COPY), SITE(TX_PIN), SITE(TX_SPLICE)}, {COUNTED(RECEIVED, RX_COPY)}},
 	{"acked", "accepted = payload acknowledged by the peer (tcp_info)", ACKED, EQUAL,
 		{COUNTED(ACCEPTED, TX_COPY)}, {APP(acked)}},
@@ -68,8 +68,9 @@ static const struct rule {
 
 static bool applies(const struct balance_input *in, enum condition when)
 {
-	const bool is[] = {true, !in->watch, in->watch, !in->watch && in->local_path,
-		!in->watch && !in->local_path, !in->watch && in->app.acked_known};
+	const bool is[] = {true, !in->watch, !in->watch && !in->one_side, in->watch,
+		!in->watch && in->local_path, !in->watch && !in->local_path,
+		!in->watch && in->app.acked_known};
 
 	return is[when];
 }

@@ -32,6 +32,7 @@ struct balance_input {
 	struct app_totals app;
 	const struct books *books;
 	struct site_status site[SITE_MAX];
+	bool one_side;   /* the other side's bytes are in the books of another host */
 	bool watch;      /* the sockets are not ours: no application says what it sent */
 	bool open;       /* of a watch: sockets are open, so calls can be under way */
 	bool local_path; /* sender and receiver are on this host: what is pinned is copied on delivery */

@@ -111,7 +111,7 @@ static int make_shm(const struct lg_plan *plan, struct child *c)
 }
 
 /* The child gets a clean signal mask and dispositions, whatever the daemon has set for itself. */
-static int spawn(const char *program, int control, int shm, pid_t *ret)
+static int spawn(const char *program, int control, int shm, int listener, pid_t *ret)
 {
 	char *argv[] = {(char *)program, "--daemon", NULL};
 	posix_spawn_file_actions_t actions;
@@ -129,6 +129,8 @@ static int spawn(const char *program, int control, int shm, pid_t *ret)
 	r = posix_spawn_file_actions_adddup2(&actions, control, LG_FD_CONTROL);
 	if (!r)
 		r = posix_spawn_file_actions_adddup2(&actions, shm, LG_FD_SHM);
+	if (!r && listener >= 0)
+		r = posix_spawn_file_actions_adddup2(&actions, listener, LG_FD_LISTENER);
 	if (!r)
 		r = posix_spawn(ret, program, &actions, &attr, argv, environ);
 	posix_spawnattr_destroy(&attr);
@@ -136,12 +138,12 @@ static int spawn(const char *program, int control, int shm, pid_t *ret)
 	return -r;
 }
 
-/* Above the two numbers that the child expects, so that neither dup2 overwrites the other's source. */
+/* Above the numbers that the child expects, so that no dup2 overwrites another's source. */
 static int move_up(int fd)
 {
-	int up = fcntl(fd, F_DUPFD_CLOEXEC, LG_FD_SHM + 1);
+	int up = fcntl(fd, F_DUPFD_CLOEXEC, LG_FD_LISTENER + 1);
 
-	close(fd);
+	close_fd(fd);
 	return up;
 }
 
@@ -162,11 +164,11 @@ static int watch(sd_event *event, struct child *c)
 	return sd_event_source_set_priority(c->pid_source, SD_EVENT_PRIORITY_IDLE);
 }
 
-int child_start(sd_event *event, const char *program, const struct lg_plan *plan, const struct child_ops *ops,
-	void *userdata, struct child **ret, struct fault *reterr)
+int child_start(sd_event *event, const char *program, const struct lg_plan *plan, int listener,
+	const struct child_ops *ops, void *userdata, struct child **ret, struct fault *reterr)
 {
 	_cleanup_(child_freep) struct child *c = calloc(1, sizeof(*c));
-	_cleanup_close_ int theirs = -1, shm = -1;
+	_cleanup_close_ int theirs = -1, shm = -1, door = -1;
 	int pair[2], r;
 
 	if (!c)
@@ -182,7 +184,8 @@ int child_start(sd_event *event, const char *program, const struct lg_plan *plan
 			reterr, -errno, "no_socket", "", "a socket pair cannot be made: %s", strerror(errno));
 	c->control = pair[0];
 	theirs = move_up(pair[1]);
-	r = spawn(program, theirs, shm, &c->pid);
+	door = listener < 0 ? -1 : move_up(dup(listener));
+	r = spawn(program, theirs, shm, door, &c->pid);
 	if (r < 0) {
 		c->pid = 0;
 		return fault_set(reterr, r, "no_loadgen", "", "the load generator %s cannot be started: %s",

@@ -12,6 +12,7 @@
 #include "member.h"
 #include "mode.h"
 #include "observe.h"
+#include "pair.h"
 #include "pathprobe.h"
 #include "rfc3339.h"
 #include "spec.h"
@@ -294,8 +295,8 @@ struct list_parameters {
 /* What a row can show, and "running" for all between queued and the end. */
 static const char *known_state(size_t i)
 {
-	static const char *const names[] = {"queued", "starting", "warmup", "measuring", "closing", "running",
-		"done", "failed", "cancelled", NULL};
+	static const char *const names[] = {"queued", "starting", "connected", "warmup", "ready", "measuring",
+		"closing", "running", "done", "failed", "cancelled", NULL};
 
 	return names[i];
 }
@@ -423,12 +424,32 @@ static int cmd_cancel(struct call *c, struct fault *reterr)
 	return reply(c, TAKE_PTR(obj));
 }
 
+static int cmd_continue(struct call *c, struct fault *reterr)
+{
+	_cleanup_json_ json_object *obj = json_object_new_object();
+	const char *state;
+	int r;
+
+	r = parse_run(c, reterr);
+	if (r == 0) {
+		r = manager_continue(c->manager, c->id, &state, reterr);
+		if (r == -ESRCH)
+			detail_str(c, "id", c->id);
+	}
+	if (r < 0)
+		return r;
+	if (!obj || json_add_str(obj, "id", c->id) < 0 || json_add_str(obj, "state", state) < 0)
+		return -ENOMEM;
+	return reply(c, TAKE_PTR(obj));
+}
+
 struct start_parameters {
-	json_object *spec;
+	json_object *spec, *pair;
 };
 
 static const struct member start_members[] = {
 	{"spec", MEMBER_OBJECT, MEMBER_FIELD(struct start_parameters, spec), .required = true},
+	{"pair", MEMBER_OBJECT, MEMBER_FIELD(struct start_parameters, pair)},
 	{},
 };
 
@@ -465,18 +486,27 @@ static int parse_start(struct call *c, struct spec *ret, struct fault *reterr)
 		*reterr = fault;
 		return r;
 	}
+	r = p.pair ? pair_parse(p.pair, ret, &fault) : 0;
+	if (r < 0) {
+		c->details = pair_details(p.pair, &fault);
+		*reterr = fault;
+		return r;
+	}
 	return check_limits(c, ret, reterr);
 }
 
 static int cmd_start(struct call *c, struct fault *reterr)
 {
 	_cleanup_json_ json_object *obj = json_object_new_object();
+	_cleanup_close_ int listener = -1;
 	struct fault fault = {0};
 	uint64_t position;
 	struct spec spec;
 	int r;
 
 	r = parse_start(c, &spec, reterr);
+	if (r == 0)
+		r = pair_open(&spec, &listener, reterr);
 	if (r < 0)
 		return r;
 	r = manager_submit(c->manager, &spec, c->id, &position, &fault);
@@ -486,7 +516,8 @@ static int cmd_start(struct call *c, struct fault *reterr)
 		*reterr = fault;
 		return r;
 	}
-	if (!obj || json_add_str(obj, "id", c->id) < 0 || json_add_u64(obj, "position", position) < 0)
+	if (!obj || json_add_str(obj, "id", c->id) < 0 || json_add_u64(obj, "position", position) < 0 ||
+		(listener >= 0 && pair_invite(&spec, obj) < 0))
 		return -ENOMEM;
 	return reply(c, TAKE_PTR(obj));
 }
@@ -1071,6 +1102,8 @@ static const struct command commands[] = {
 	{INTERFACE ".ListRuns", list_members, cmd_list, ACCESS_READ, "runs, newest first"},
 	{INTERFACE ".GetRun", run_members, cmd_get, ACCESS_READ, "a run's result"},
 	{INTERFACE ".FollowRun", run_members, cmd_follow, ACCESS_READ, "a run's progress, then its result"},
+	{INTERFACE ".ContinueRun", run_members, cmd_continue, ACCESS_RUN,
+		"let a run of two hosts go on, now that the other host is as far"},
 	{INTERFACE ".CancelRun", run_members, cmd_cancel, ACCESS_RUN,
 		"end a run early, or take it out of the queue"},
 	{INTERFACE ".TraceStats", trace_members, cmd_trace, ACCESS_READ, "each copy site's figures, live"},

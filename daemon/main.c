@@ -35,6 +35,7 @@ struct options {
 
 static const struct run_ops run_functions = {
 	.start = run_start,
+	.go_on = run_continue,
 	.cancel = run_cancel,
 	.free = run_free,
 	.finished = run_finished,

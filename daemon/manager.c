@@ -385,6 +385,11 @@ int manager_submit(struct manager *m, const struct spec *spec, char ret_id[RUN_I
 			"%" PRIu64
 			" runs are waiting already, no more are taken: try again when one has ended",
 			m->limits.run_queue);
+	if (m->jobs && spec->pair.role)
+		return fault_set(reterr, -EBUSY, "busy", "",
+			"run %s is first in this daemon's queue, and a run of two hosts cannot wait: try "
+			"again later",
+			m->jobs->id);
 	r = new_job(m, spec, &job);
 	if (r < 0)
 		return fault_set(reterr, r, "no_job", "", "cannot queue a run: %s", strerror(-r));
@@ -448,6 +453,19 @@ int manager_cancel(struct manager *m, const char *id, const char **ret_state, st
 		return 0;
 	}
 	m->ops->cancel(job->run);
+	*ret_state = m->ops->state(job->run);
+	return 0;
+}
+
+int manager_continue(struct manager *m, const char *id, const char **ret_state, struct fault *reterr)
+{
+	struct job *job = find_job(m, id, NULL);
+
+	if (!job || !job->run)
+		return fault_set(reterr, -ESRCH, "not_running", "", "run %s is not under way", id);
+	if (m->ops->go_on(job->run) < 0)
+		return fault_set(reterr, -EAGAIN, "not_waiting", "", "run %s is %s and waits for nobody", id,
+			m->ops->state(job->run));
 	*ret_state = m->ops->state(job->run);
 	return 0;
 }
@@ -603,7 +621,8 @@ static void refresh_states(const struct manager *m, json_object *rows, const cha
 /* States of the one run that is under way, which the store has as "running". */
 static bool is_phase(const char *state)
 {
-	static const char *const phases[] = {"starting", "warmup", "measuring", "closing"};
+	static const char *const phases[] = {
+		"starting", "connected", "warmup", "ready", "measuring", "closing"};
 
 	for (size_t i = 0; state && i < ARRAY_SIZE(phases); i++)
 		if (str_eq(state, phases[i]))

@@ -24,6 +24,7 @@ struct run_ops {
 	int (*start)(sd_event *event, const char *loadgen, const char *id, const struct spec *spec,
 		run_changed_fn changed, void *userdata, struct run **ret, struct fault *reterr);
 	void (*cancel)(struct run *run);
+	int (*go_on)(struct run *run);
 	struct run *(*free)(struct run *run);
 	bool (*finished)(const struct run *run);
 	const char *(*state)(const struct run *run);
@@ -70,6 +71,9 @@ bool manager_stopping(const struct manager *m);
 /* *ret_state: the state right after; a run that measures needs a moment until it is "cancelled". Fault:
  * "not_running". */
 int manager_cancel(struct manager *m, const char *id, const char **ret_state, struct fault *reterr);
+
+/* A run of two hosts that waits for the other one. Faults: "not_running", "not_waiting". */
+int manager_continue(struct manager *m, const char *id, const char **ret_state, struct fault *reterr);
 
 /* The whole id for an id, a unique prefix or "last". Fault: "no_such_run". */
 int manager_find(struct manager *m, const char *ident, char ret_id[RUN_ID_BYTES], struct fault *reterr);

@@ -101,7 +101,7 @@ int pathprobe_start(sd_event *event, const char *loadgen, const char *path, path
 	r = make_sources(event, p);
 	if (r < 0)
 		return fault_set(reterr, r, "event", "", "a path cannot be looked at: %s", strerror(-r));
-	r = child_start(event, loadgen, &plan, &ops, p, &p->child, reterr);
+	r = child_start(event, loadgen, &plan, -1, &ops, p, &p->child, reterr);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(p);

@@ -49,6 +49,12 @@ static uint64_t elapsed_ns(const struct run_facts *f)
 	return end > f->shm->start_ns ? end - f->shm->start_ns : 0;
 }
 
+/* Of a run of two hosts each has one side, which in the workload rr both sends and receives. */
+static uint64_t crossed(const struct run_facts *f, const struct lg_counts *c)
+{
+	return f->shm->plan.role == LG_ROLE_BOTH ? c->bytes_received : c->bytes_sent + c->bytes_received;
+}
+
 /* tcpi_bytes_acked counts the SYN of the side that connected, and the FIN, as a byte each (RFC 4898 has
  * neither). */
 static struct app_totals app_totals(const struct lg_shm *shm)
@@ -63,6 +69,9 @@ static struct app_totals app_totals(const struct lg_shm *shm)
 	for (uint32_t i = 0; i < shm->plan.lanes; i++)
 		for (int s = 0; s < LG_SIDES; s++) {
 			const struct lg_side *side = &shm->lane[i].side[s];
+
+			if (!lg_has_side(&shm->plan, s))
+				continue;
 			uint64_t control = side->tcp.bytes_acked - side->now.bytes_sent;
 
 			t.tcp_sent += side->tcp.bytes_sent;
@@ -116,6 +125,9 @@ static void add_latency(json_object *app, const struct lg_shm *shm)
 		}
 	if (shm->unseen)
 		json_add_null_reason(app, "latency_us", "the receiver discards the bytes: no stamp is read");
+	else if (shm->plan.role != LG_ROLE_BOTH && shm->plan.size >= 16 && !shm->clocks.shared)
+		json_add_null_reason(app, "latency_us",
+			"the stamps are from another host's clock: one way cannot be told from an offset");
 	else if (!shm->latency_valid)
 		json_add_null_reason(
 			app, "latency_us", "messages under 16 bytes are too short to carry a stamp");
@@ -139,16 +151,19 @@ static json_object *app_json(const struct run_facts *f)
 {
 	json_object *o = json_object_new_object(), *life = json_object_new_object();
 	struct lg_counts w = result_counts(f->shm, true), l = result_counts(f->shm, false);
+	static const char *const covered[] = {"the measured window",
+		"the measured window of the sender's host", "the measured window of the receiver's host"};
+	bool only_sends = f->shm->plan.role == LG_ROLE_SENDER && str_eq(f->shm->plan.workload, "stream");
 	uint64_t ns = elapsed_ns(f);
 
-	json_add_str(o, "covers", "the measured window");
+	json_add_str(o, "covers", covered[f->shm->plan.role]);
 	json_add_u64(o, "elapsed_ns", ns);
-	json_add_u64(o, "messages", w.messages_received);
+	json_add_u64(o, "messages", only_sends ? w.messages_sent : w.messages_received);
 	json_add_u64(o, "bytes_sent", w.bytes_sent);
 	json_add_u64(o, "bytes_received", w.bytes_received);
 	json_add_u64(o, "send_calls", w.send_calls);
 	json_add_u64(o, "recv_calls", w.recv_calls);
-	if (ns) {
+	if (ns && !only_sends) {
 		json_add_double(o, "throughput_gbps", w.bytes_received * 8.0 / ns);
 		json_add_double(o, "messages_per_s", w.messages_received * 1e9 / ns);
 	} else {
@@ -163,7 +178,7 @@ static json_object *app_json(const struct run_facts *f)
 	else
 		json_add_null(o, "start_to_window_ns");
 	add_latency(o, f->shm);
-	json_add_u64(life, "messages", l.messages_received);
+	json_add_u64(life, "messages", only_sends ? l.messages_sent : l.messages_received);
 	json_add_u64(life, "bytes_sent", l.bytes_sent);
 	json_add_u64(life, "bytes_received", l.bytes_received);
 	json_add(o, "whole_life", life);
@@ -434,8 +449,10 @@ static json_object *counters_json(const struct books *b)
 
 static struct balance_input input_of(const struct run_facts *f)
 {
-	struct balance_input in = {
-		.app = app_totals(f->shm), .books = f->books, .local_path = path_is_local(f->spec->path)};
+	struct balance_input in = {.app = app_totals(f->shm),
+		.books = f->books,
+		.local_path = path_is_local(f->spec->path),
+		.one_side = f->shm->plan.role != LG_ROLE_BOTH};
 
 	memcpy(in.site, f->site, sizeof(in.site));
 	return in;
@@ -474,6 +491,9 @@ json_object *result_ledger(const struct run_facts *f, const struct balance_input
 	json_add_str(o, "covers",
 		in->watch
 			? "the sockets from when the watch took them up; per byte that they sent or received"
+		: in->one_side
+			? "this host's side of the run's connections, their whole life; per byte that it "
+			  "sent or received"
 			: "the whole life of the run's connections; per delivered byte");
 	json_add_str(o, "tier", f->tier);
 	for (enum copy_site s = 0; s < SITE_MAX; s++)
@@ -601,7 +621,7 @@ static void add_per_byte(
 	else if (perf_total(f->perf, event, &v) < 0)
 		json_add_null_reason(o, name, "the event %s is not counted here: see perf", event);
 	else if (!bytes)
-		json_add_null_reason(o, name, "no byte was received in the measured window");
+		json_add_null_reason(o, name, "no byte was moved in the measured window");
 	else
 		json_add_double(o, name, v / bytes);
 }
@@ -620,7 +640,7 @@ static json_object *derived_json(const struct run_facts *f)
 	json_object *o = json_object_new_object();
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
-		add_per_byte(o, rows[i].name, f, rows[i].event, w.bytes_received);
+		add_per_byte(o, rows[i].name, f, rows[i].event, crossed(f, &w));
 	return o;
 }
 
@@ -690,7 +710,8 @@ static json_object *lanes_json(const struct lg_shm *shm)
 
 	for (uint32_t i = 0; i < shm->plan.lanes; i++)
 		for (int s = 0; s < LG_SIDES; s++)
-			json_push(a, lane_json(shm, i, s));
+			if (lg_has_side(&shm->plan, s))
+				json_push(a, lane_json(shm, i, s));
 	return a;
 }
 
@@ -722,27 +743,90 @@ static void add_host(json_object *o, const struct run_facts *f)
 	json_object_object_add(o, "host_changed", changed);
 }
 
+/* Between two hosts only the device of this one is known, and never what is behind it. */
+static json_object *path_block(const struct run_facts *f)
+{
+	static const char *const sides[] = {"sender", "receiver"};
+	json_object *o = path_json(f->spec->path, f->shm->device);
+	uint32_t role = f->shm->plan.role;
+
+	if (role == LG_ROLE_BOTH)
+		return o;
+	json_add_null(o, sides[role == LG_ROLE_SENDER ? LG_RECEIVER : LG_SENDER]);
+	if (role == LG_ROLE_SENDER && path_verdict(f->spec->path, f->shm->device).forces)
+		return o;
+	json_add_null(o, "forces_copy");
+	json_add_str(o, "forces_copy_reason",
+		role == LG_ROLE_SENDER ? "where the path beyond the sender's device ends is not known here"
+				       : "the sender's device is on the other host");
+	return o;
+}
+
+/* The counters of the side that is here; the other one is in the peer's result. */
+static json_object *perf_json(const struct run_facts *f)
+{
+	static const char *const sides[] = {"sender", "receiver"};
+	json_object *o = perf_to_json(f->perf);
+
+	for (int s = 0; s < LG_SIDES; s++)
+		if (!lg_has_side(&f->shm->plan, s))
+			json_add_null(o, sides[s]);
+	return o;
+}
+
+static json_object *clock_json(const struct lg_shm *shm)
+{
+	json_object *o = json_object_new_object();
+
+	json_add_bool(o, "shared", shm->clocks.shared);
+	if (shm->clocks.measured) {
+		json_add_i64(o, "offset_ns", shm->clocks.offset_ns);
+		json_add_u64(o, "error_ns", shm->clocks.error_ns);
+		return o;
+	}
+	json_add_null_reason(o, "offset_ns", "the sender's host measures it while it connects");
+	json_add_null_reason(o, "error_ns", "the sender's host measures it while it connects");
+	return o;
+}
+
+static json_object *pair_json(const struct run_facts *f)
+{
+	static const char *const roles[] = {"both", "sender", "receiver"};
+	const struct pair *p = &f->spec->pair;
+	json_object *o = json_object_new_object();
+
+	json_add_str(o, "id", p->id[0] ? p->id : f->id);
+	json_add_str(o, "role", roles[p->role]);
+	json_add_str(o, "peer", p->role == LG_ROLE_SENDER ? p->address : NULL);
+	if (f->shm)
+		json_add(o, "clock", clock_json(f->shm));
+	else
+		json_add_null(o, "clock");
+	return o;
+}
+
 static void add_measured(json_object *o, const struct run_facts *f)
 {
 	json_add(o, "app", app_json(f));
 	if (f->books) {
 		struct balance_input in = input_of(f);
 
-		json_add(o, "ledger", result_ledger(f, &in, in.app.received));
+		json_add(o, "ledger",
+			result_ledger(f, &in, in.one_side ? in.app.sent + in.app.received : in.app.received));
 	} else {
 		json_add_null(o, "ledger");
 		json_add_str(o, "ledger_reason", f->no_ledger);
 	}
 	json_add(o, "zerocopy", zerocopy_json(f));
 	if (f->perf) {
-		json_add(o, "perf", perf_to_json(f->perf));
+		json_add(o, "perf", perf_json(f));
 	} else {
 		json_add_null(o, "perf");
 		json_add_str(o, "perf_reason", f->no_perf);
 	}
 	json_add(o, "derived", derived_json(f));
 	json_add(o, "instrument", result_instrument(f));
-	json_add(o, "path", path_json(f->spec->path, f->shm->device));
+	json_add(o, "path", path_block(f));
 	json_add(o, "lanes", lanes_json(f->shm));
 }
 
@@ -760,6 +844,8 @@ json_object *result_document(const struct run_facts *f)
 	if (f->fault)
 		json_add(o, "error", error_json(f));
 	json_add(o, "spec", spec_to_json(f->spec));
+	if (f->spec->pair.role != LG_ROLE_BOTH)
+		json_add(o, "pair", pair_json(f));
 	if (f->shm)
 		add_measured(o, f);
 	add_host(o, f);

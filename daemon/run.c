@@ -27,7 +27,9 @@
 
 enum run_phase {
 	PHASE_STARTING,
+	PHASE_CONNECTED, /* of two hosts: until the other one is, too */
 	PHASE_WARMUP,
+	PHASE_READY, /* warmed up; the same */
 	PHASE_MEASURING,
 	PHASE_CLOSING,
 	PHASE_DONE,
@@ -35,7 +37,7 @@ enum run_phase {
 	PHASE_CANCELLED
 };
 static const char *const phase_names[] = {
-	"starting", "warmup", "measuring", "closing", "done", "failed", "cancelled"};
+	"starting", "connected", "warmup", "ready", "measuring", "closing", "done", "failed", "cancelled"};
 
 struct run {
 	char id[40];
@@ -248,8 +250,13 @@ static int on_limit(sd_event_source *s, uint64_t usec, void *userdata)
 	struct run *r = userdata;
 	struct fault f;
 
-	fault_set(&f, -ETIMEDOUT, "phase_timeout", "",
-		"the load generator did not end the phase '%s' in time", phase_names[r->phase]);
+	if (r->phase == PHASE_CONNECTED || r->phase == PHASE_READY)
+		fault_set(&f, -ETIMEDOUT, "peer_timeout", "",
+			"the run was %s and was not told within %u s that the other host is, too",
+			phase_names[r->phase], PHASE_GRACE_MS / 1000);
+	else
+		fault_set(&f, -ETIMEDOUT, "phase_timeout", "",
+			"the load generator did not end the phase '%s' in time", phase_names[r->phase]);
 	fail(r, &f);
 	return 0;
 }
@@ -306,7 +313,7 @@ static void sockets(struct run *r, const struct lg_message *m, const int *fds, s
 static void open_perf(struct run *r)
 {
 	const struct lg_shm *shm = child_shm(r->child);
-	size_t n = shm->plan.lanes * LG_SIDES;
+	size_t n = shm->plan.lanes * LG_SIDES, k = 0;
 	_cleanup_free_ pid_t *tids = calloc(n, sizeof(*tids));
 	_cleanup_free_ int *roles = calloc(n, sizeof(*roles));
 	int e = -ENOMEM;
@@ -317,14 +324,21 @@ static void open_perf(struct run *r)
 	}
 	if (tids && roles) {
 		for (size_t i = 0; i < n; i++) {
-			tids[i] = shm->lane[i / LG_SIDES].side[i % LG_SIDES].tid;
-			roles[i] = i % LG_SIDES;
+			if (!lg_has_side(&shm->plan, i % LG_SIDES))
+				continue;
+			tids[k] = shm->lane[i / LG_SIDES].side[i % LG_SIDES].tid;
+			roles[k++] = i % LG_SIDES;
 		}
-		e = perf_open(tids, roles, n, &r->perf);
+		e = perf_open(tids, roles, k, &r->perf);
 	}
 	if (e < 0)
 		snprintf(r->no_perf, sizeof(r->no_perf), "perf counters could not be set up: %s",
 			strerror(-e));
+}
+
+static void warm_up(struct run *r)
+{
+	go(r, PHASE_WARMUP, LG_GO_WARMUP);
 }
 
 static void connected(struct run *r)
@@ -338,18 +352,27 @@ static void connected(struct run *r)
 			"the receiver discards the bytes: neither their order nor their contents are "
 			"checked");
 	open_perf(r);
-	go(r, PHASE_WARMUP, LG_GO_WARMUP);
+	if (r->spec.pair.role != LG_ROLE_BOTH)
+		enter(r, PHASE_CONNECTED);
+	else
+		warm_up(r);
+}
+
+static void measure(struct run *r)
+{
+	if (r->perf)
+		perf_enable(r->perf);
+	go(r, PHASE_MEASURING, LG_GO_MEASURE);
 }
 
 static void warmed(struct run *r)
 {
-	if (r->cancelled) {
+	if (r->cancelled)
 		go(r, PHASE_CLOSING, LG_GO_CLOSE);
-		return;
-	}
-	if (r->perf)
-		perf_enable(r->perf);
-	go(r, PHASE_MEASURING, LG_GO_MEASURE);
+	else if (r->spec.pair.role != LG_ROLE_BOTH)
+		enter(r, PHASE_READY);
+	else
+		measure(r);
 }
 
 static void measured(struct run *r)
@@ -421,6 +444,10 @@ static struct lg_plan plan_of(const struct spec *s)
 		.sndbuf = s->sndbuf,
 		.rcvbuf = s->rcvbuf};
 
+	p.role = s->pair.role;
+	p.port = s->pair.port;
+	memcpy(p.token, s->pair.token, sizeof(p.token));
+	str_copy(p.peer, s->pair.address);
 	p.flags = (s->verify ? LG_VERIFY : 0) | (s->pin ? LG_PIN : 0) | (s->ip == 6 ? LG_IPV6 : 0);
 	str_copy(p.mode, s->mode);
 	str_copy(p.receive, s->receive);
@@ -478,6 +505,8 @@ int run_start(sd_event *event, const char *loadgen, const char *id, const struct
 		return fault_set(reterr, -ENOMEM, "no_memory", "", "out of memory");
 	str_copy(r->id, id);
 	r->spec = *spec;
+	r->spec.pair.listener = -1;
+	explicit_bzero(r->spec.pair.token, sizeof(r->spec.pair.token));
 	r->event = sd_event_ref(event);
 	r->changed = changed;
 	r->userdata = userdata;
@@ -489,7 +518,7 @@ int run_start(sd_event *event, const char *loadgen, const char *id, const struct
 	e = arm_timers(r);
 	if (e < 0)
 		return fault_set(reterr, e, "no_timer", "", "a timer cannot be made: %s", strerror(-e));
-	e = child_start(event, loadgen, &plan, &ops, r, &r->child, reterr);
+	e = child_start(event, loadgen, &plan, spec->pair.listener, &ops, r, &r->child, reterr);
 	if (e < 0)
 		return e;
 	/* While the child connects. Its messages wait: they are delivered from the event loop. */
@@ -499,12 +528,31 @@ int run_start(sd_event *event, const char *loadgen, const char *id, const struct
 	return 0;
 }
 
+int run_continue(struct run *r)
+{
+	static void (*const next[])(struct run *) = {[PHASE_CONNECTED] = warm_up, [PHASE_READY] = measure};
+
+	if (r->phase >= ARRAY_SIZE(next) || !next[r->phase] || r->cancelled)
+		return -EAGAIN;
+	next[r->phase](r);
+	return 0;
+}
+
+/* Of two hosts only the sender's window can be ended in order: its last message ends the receiver's. */
+static bool kill_to_cancel(const struct run *r)
+{
+	if (r->spec.pair.role == LG_ROLE_BOTH)
+		return r->phase == PHASE_STARTING;
+	return r->phase < PHASE_CLOSING &&
+	       (r->spec.pair.role == LG_ROLE_RECEIVER || r->phase != PHASE_MEASURING);
+}
+
 void run_cancel(struct run *r)
 {
 	if (run_finished(r) || r->cancelled)
 		return;
 	r->cancelled = true;
-	r->killed = r->phase == PHASE_STARTING;
+	r->killed = kill_to_cancel(r);
 	if (r->killed)
 		child_kill(r->child);
 	else if (r->phase != PHASE_CLOSING)
@@ -556,9 +604,9 @@ const char *run_state(const struct run *r)
 static uint64_t remaining_ms(const struct run *r)
 {
 	uint64_t total = phase_ms(r), passed = (now_ns(CLOCK_MONOTONIC) - r->phase_since) / NS_PER_MS;
-	uint64_t later = r->phase < PHASE_WARMUP    ? r->spec.warmup_ms + r->spec.duration_ms
-			 : r->phase == PHASE_WARMUP ? r->spec.duration_ms
-						    : 0;
+	uint64_t later = r->phase < PHASE_WARMUP      ? r->spec.warmup_ms + r->spec.duration_ms
+			 : r->phase < PHASE_MEASURING ? r->spec.duration_ms
+						      : 0;
 
 	return later + (total > passed ? total - passed : 0);
 }

@@ -22,6 +22,9 @@ typedef void (*run_changed_fn)(struct run *run, void *userdata);
 int run_start(sd_event *event, const char *loadgen, const char *id, const struct spec *spec,
 	run_changed_fn changed, void *userdata, struct run **ret, struct fault *reterr);
 
+/* Lets a run of two hosts, which waits for the other one, go on. -EAGAIN: it does not wait. */
+int run_continue(struct run *run);
+
 /* Asks a run to end early; what was measured until then becomes its result, state "cancelled". */
 void run_cancel(struct run *run);
 
@@ -32,7 +35,7 @@ DEFINE_CLEANUP(struct run *, run_free)
 const char *run_id(const struct run *run);
 const struct spec *run_spec(const struct run *run);
 bool run_finished(const struct run *run);
-/* "starting", "warmup", "measuring", "closing", "done", "failed", "cancelled" */
+/* "starting", "connected", "warmup", "ready", "measuring", "closing", "done", "failed", "cancelled" */
 const char *run_state(const struct run *run);
 
 /* Type Progress of the interface; the caller owns it. */

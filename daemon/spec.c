@@ -85,6 +85,7 @@ static const struct spec defaults = {
 	.ip = 4,
 	.pin = true,
 	.perf = true,
+	.pair = {.listener = -1},
 };
 
 /* Members that are each right and do not go together. */

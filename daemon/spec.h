@@ -10,6 +10,16 @@
 #include "limit.h"
 #include "utf8.h"
 
+/* The part of a run of two hosts that is under this daemon; role LG_ROLE_BOTH: it is no such run. */
+struct pair {
+	uint32_t role; /* enum lg_role of wire.h */
+	char id[24];   /* the receiver's run id, known to both; "" : it is this run's own */
+	char address[48];
+	uint32_t port;
+	uint8_t token[16];
+	int listener; /* of a receiver: borrowed for the start */
+};
+
 struct spec {
 	char mode[32];       /* of transfer_modes: how is sent */
 	char receive[32];    /* of receive_modes */
@@ -24,6 +34,7 @@ struct spec {
 	uint32_t sndbuf, rcvbuf; /* bytes, 0: the kernel's default */
 	uint32_t ip;             /* 4 or 6 */
 	bool verify, pin, perf;
+	struct pair pair; /* not a member of the object: StartRun's own parameter */
 };
 
 /*

@@ -21,8 +21,8 @@ from contract import CONTRACT, INTERFACE, STANDARD, check_call, strict_json
 from support import BUILD, TOP, check_result, running, wait_for
 
 QUICK = ("--duration", "60ms", "--warmup", "0")
-COMMANDS = ["run", "sweep", "probe", "list", "show", "export", "compare", "explain", "plot", "report", "trace", "watch", "cancel", "info",
-            "help"]
+COMMANDS = ["run", "sweep", "probe", "list", "show", "export", "compare", "explain", "plot", "report", "trace", "watch", "cancel", "bridge",
+            "info", "help"]
 ESCAPE = "\x1b"
 
 
