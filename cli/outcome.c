@@ -65,6 +65,8 @@ static void outcome_compute(struct outcome *o)
 	to_logarithms(o->a, o->n_a, middle);
 	to_logarithms(o->b, o->n_b, middle);
 	outcome_estimate(o, b / a);
+	if (o->n_a + o->n_b < 3)
+		o->reason = "one run on either side has no spread to judge by";
 }
 
 /* 0 or -ENOMEM. */
@@ -87,7 +89,7 @@ static int outcome_fill(struct outcome *o, const struct pair *pair, const struct
 
 bool outcome_is_known(const struct outcome *o)
 {
-	return !o->reason && o->n_a + o->n_b > 2;
+	return !o->reason;
 }
 
 /* One side of all cells together: by round, the mean logarithm above the cell's middle over the cells that

@@ -214,6 +214,20 @@ static void a_zero_is_a_value_and_a_median_of_zero_no_ratio(void **state)
 	assert_has(doc_text(cell_of(&none, 0), "reason"), "median of 0");
 }
 
+static void a_run_a_side_has_a_ratio_and_no_verdict(void **state)
+{
+	_cleanup_sides_ struct sides s = {};
+	_cleanup_free_ char *why = NULL;
+	double ratio = 0;
+
+	write_both(5, 1, HOST("6.1", "x"), HOST("6.1", "x"));
+	s = compare("", "", false, NAN);
+	assert_true(doc_number(cell_of(&s, 1), "ratio", &ratio) && ratio == 0.5);
+	assert_string_equal(doc_text(cell_of(&s, 1), "verdict"), "unknown");
+	assert_has(doc_text(cell_of(&s, 1), "reason"), "one run on either side");
+	assert_int_equal(comparison_failed(s.document, &why), 1);
+}
+
 static void the_text_says_it_all(void **state)
 {
 	_cleanup_sides_ struct sides s = {};
@@ -252,6 +266,7 @@ int main(void)
 		cmocka_unit_test(what_does_not_name_its_host_is_not_the_same),
 		cmocka_unit_test(selections_compare_across_what_they_fix),
 		cmocka_unit_test(a_zero_is_a_value_and_a_median_of_zero_no_ratio),
+		cmocka_unit_test(a_run_a_side_has_a_ratio_and_no_verdict),
 		cmocka_unit_test(the_text_says_it_all),
 	};
 
