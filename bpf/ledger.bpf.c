@@ -522,14 +522,17 @@ static __always_inline void pinned_local(struct sock_row *row, __u64 bytes)
 	count(COUNTER_PINNED_LOCAL, bytes);
 }
 
-/* Books what write_seq has moved since the last look, to the class of the turn that moved it. */
+/*
+ * Books what write_seq has moved since the last look, to the class of the turn that moved it. Of a socket whose FIN was seen
+ * with its last call, the end less that FIN lies before the last look: nothing moved.
+ */
 static __always_inline void tx_settle(struct sock_row *row, __u32 seq)
 {
-	__u32 moved = seq - row->write_seq;
+	__s32 moved = seq - row->write_seq;
 
-	row->write_seq = seq;
-	if (!moved)
+	if (moved <= 0)
 		return;
+	row->write_seq = seq;
 	book_class(row->view, row->class, moved);
 	row->flags |= ROW_ZC_MOVED;
 	if (row->class != CLASS_PIN)
