@@ -28,18 +28,18 @@ def compared(daemon, *args, status=0):
     return document
 
 
-@pytest.fixture(scope="module")
-def slower(daemon, tmp_path_factory):
-    """The sweep's own documents in a file, each figure of one cell at a fifth."""
-    file = tmp_path_factory.mktemp("slower") / "slower.jsonl"
-    lines = []
+def planted(daemon, file, factor, kernel=None):
+    """The sweep's own documents in a file, with throughputs that differ by 1 % from run to run and by the factor of their spec."""
+    lines, seen = [], {}
     for line in daemon.cli("export", "--jsonl").stdout.splitlines():
         document = json.loads(line)
-        if (document["spec"]["mode"], document["spec"]["size"]) == ("one-copy", 65536):
-            document["app"]["throughput_gbps"] *= 0.2
+        spec = document["spec"]["mode"], document["spec"]["size"]
+        seen[spec] = seen.get(spec, 0) + 1
+        document["app"]["throughput_gbps"] = (10 + 0.1 * seen[spec]) * factor(*spec)
+        document["host"]["kernel"]["release"] = kernel or document["host"]["kernel"]["release"]
         lines.append(json.dumps(document))
     file.write_text("\n".join(lines))
-    return file
+    return str(file)
 
 
 def test_a_sweep_is_equal_to_itself(daemon):
@@ -49,15 +49,16 @@ def test_a_sweep_is_equal_to_itself(daemon):
     assert all(c["ratio"] == 1 for c in document["cells"])
 
 
-def test_a_planted_slowdown_is_found_and_nothing_else(daemon, slower):
-    document = compared(daemon, "last", str(slower))
-    verdicts = {(c["a"]["mode"], c["a"]["size"]): c["verdict"] for c in document["cells"]}
-    assert verdicts.pop(("one-copy", 65536)) == "worse" and "worse" not in verdicts.values(), verdicts
-    done = daemon.cli("compare", "last", str(slower), "--fail-if-worse", "5%")
+def test_a_planted_slowdown_is_found_and_nothing_else(daemon, tmp_path):
+    sound = planted(daemon, tmp_path / "sound.jsonl", lambda mode, size: 1)
+    slower = planted(daemon, tmp_path / "slower.jsonl", lambda mode, size: 0.9 if (mode, size) == ("one-copy", 65536) else 1)
+    verdicts = {(c["a"]["mode"], c["a"]["size"]): c["verdict"] for c in compared(daemon, sound, slower)["cells"]}
+    assert verdicts.pop(("one-copy", 65536)) == "worse" and set(verdicts.values()) == {"no_difference"}, verdicts
+    done = daemon.cli("compare", sound, slower, "--fail-if-worse", "5%")
     assert done.returncode == 1 and "worse by more than 5 %" in done.stderr, done.stderr
     assert "worse" in done.stdout and "64 KiB" in done.stdout
-    assert daemon.cli("compare", "last", str(slower), "--fail-if-worse", "90%").returncode == 0
-    assert daemon.cli("compare", str(slower), "last", "--fail-if-worse", "5%").returncode == 0  # better is not worse
+    assert daemon.cli("compare", sound, slower, "--fail-if-worse", "15%").returncode == 0
+    assert daemon.cli("compare", slower, sound, "--fail-if-worse", "5%").returncode == 0  # better is not worse
 
 
 def test_packing_has_its_cost(daemon):
@@ -82,16 +83,11 @@ def test_what_cannot_be_compared(daemon, tmp_path):
 
 
 def test_across_hosts_nothing_is_judged(daemon, tmp_path):
-    file = tmp_path / "other.jsonl"
-    lines = []
-    for line in daemon.cli("export", "--jsonl").stdout.splitlines():
-        document = json.loads(line)
-        document["host"]["kernel"]["release"] = "9.9.9-other"
-        document["app"]["throughput_gbps"] *= 0.2
-        lines.append(json.dumps(document))
-    file.write_text("\n".join(lines))
-    document = compared(daemon, "last", str(file), status=1)
-    assert not {"better", "worse"} & {c["verdict"] for c in document["cells"]}
-    assert "9.9.9-other" in json.dumps(document)
-    forced = compared(daemon, "last", str(file), "--force")
-    assert {c["verdict"] for c in forced["cells"]} == {"worse"}
+    here = planted(daemon, tmp_path / "here.jsonl", lambda mode, size: 1)
+    there = planted(daemon, tmp_path / "there.jsonl", lambda mode, size: 0.5, kernel="9.9.9-other")
+    document = compared(daemon, here, there, status=1)
+    assert {c["verdict"] for c in document["cells"]} == {"refused"} and not document["provenance"]["same_host"]
+    assert "9.9.9-other" in json.dumps(document["provenance"])
+    forced = compared(daemon, here, there, "--force")
+    assert "refused" not in {c["verdict"] for c in forced["cells"]} and forced["provenance"]["forced"]
+    assert all(c["ratio"] == pytest.approx(0.5) for c in forced["cells"])
