@@ -631,6 +631,14 @@ static __always_inline void accepted(struct sock_row *row, int ret, __u32 seq)
 	count(COUNTER_SEND_CALLS, 1);
 }
 
+/* Without the socket's lock a look at write_seq may come after another thread's close: its FIN is no byte. */
+static __always_inline __u32 fin_is_queued(const struct sock *sk)
+{
+	__u8 state = sk->__sk_common.skc_state;
+
+	return state == TCP_FIN_WAIT1 || state == TCP_FIN_WAIT2 || state == TCP_CLOSING || state == TCP_LAST_ACK;
+}
+
 /* The call has ended and let go of the socket: unless another thread has taken it since, nothing is on its
  * way. */
 SEC("?tp_btf/sock_send_length")
@@ -641,7 +649,7 @@ int BPF_PROG(tx_length, struct sock *sk, int ret)
 
 	if (!row)
 		return 0;
-	seq = write_seq_of(sk);
+	seq = write_seq_of(sk) - fin_is_queued(sk);
 	accepted(row, ret, seq);
 	if (!sk->sk_lock.owned) {
 		tx_settle(row, seq);

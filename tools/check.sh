@@ -11,6 +11,6 @@ export COPYLEDGER_BUILD="$PWD/build${SAN:+/$SAN}" COPYLEDGER_SAN="${SAN:-}"
 export ASAN_OPTIONS="detect_leaks=1:halt_on_error=1:${ASAN_OPTIONS:-}" UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1"
 # A run that fails ends the load generator at once, its lanes' threads with it: those are no leak.
 export TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1:report_thread_leaks=0:${TSAN_OPTIONS:-}"
-# Debian's own python3, whose modules tools/deps.sh installs. The tests mostly wait: one module more at a time than CPUs.
-exec /usr/bin/python3 -B -m pytest -p no:cacheprovider -q -rs -n "${JOBS:-$(($(nproc) + 1))}" --dist loadscope \
+# Debian's own python3, whose modules tools/deps.sh installs. The tests mostly wait: as many modules at a time as CPUs.
+exec /usr/bin/python3 -B -m pytest -p no:cacheprovider -q -rs -n "${JOBS:-$(nproc)}" --dist loadscope \
 	--ignore=tests/torture tests "$@"
