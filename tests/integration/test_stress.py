@@ -228,6 +228,34 @@ assert a.recv(1) == b""
     assert did["received"] == 500000 and did["pinned"] == 300000
 
 
+def test_another_thread_ends_the_connection(daemon):
+    """While a send waits for room: the FIN that comes between the call's end and the look at it is no byte."""
+    did, _ = under_watch(daemon, """
+for _ in range(40):
+    a, b = pair()
+
+    def send(a=a):
+        with contextlib.suppress(OSError):
+            while True:
+                did["sent"] += a.send(b"x" * 3000)
+
+    def receive(b=b):
+        while got := b.recv(1 << 16):
+            did["received"] += len(got)
+
+    threads = [threading.Thread(target=f) for f in (send, receive)]
+    for t in threads:
+        t.start()
+    time.sleep(0.004)
+    a.shutdown(socket.SHUT_WR)
+    for t in threads:
+        t.join()
+    a.close()
+    b.close()
+""", 80)
+    assert did["sent"] == did["received"] > 0
+
+
 def test_reset_with_completions_outstanding(daemon):
     """Nobody can tell how much of the last sends went out before the reset: the ledger says of how many bytes it does not know."""
     did, document = under_watch(daemon, """
