@@ -146,6 +146,16 @@ static int outcome_overall(struct outcomes *all)
 	return 0;
 }
 
+/*
+ * Whether so many runs can be found different at all. Three a side are separated by one deal of ten: in the
+ * common test such a cell would only hide the others, whose statistics are held against the largest of each
+ * deal. That depends on the numbers of runs alone, so leaving it out keeps the chance of a false alarm.
+ */
+static bool can_be_found(const struct outcome *o)
+{
+	return outcome_is_known(o) && contrast_smallest_p(o->n_a, o->n_b) <= 1 - COMPARE_LEVEL;
+}
+
 /* One test of all that can be tested. */
 static int test_outcomes(struct outcomes *all, uint64_t seed)
 {
@@ -156,14 +166,16 @@ static int test_outcomes(struct outcomes *all, uint64_t seed)
 	if (!c)
 		return -ENOMEM;
 	for (size_t i = 0; i < all->n; i++) {
-		const struct outcome *o = &all->all[i];
+		struct outcome *o = &all->all[i];
 
-		if (outcome_is_known(o))
+		o->p = outcome_is_known(o) ? 1 : o->p;
+		o->detectable = outcome_is_known(o) ? INFINITY : o->detectable;
+		if (can_be_found(o))
 			c[n++] = (struct contrast){.a = o->a, .b = o->b, .n_a = o->n_a, .n_b = o->n_b};
 	}
 	r = n ? contrasts_test(c, n, COMPARE_LEVEL, COMPARE_DEALS, seed) : 0;
 	for (size_t i = all->n; i-- > 0 && r == 0;)
-		if (outcome_is_known(&all->all[i])) {
+		if (can_be_found(&all->all[i])) {
 			n--;
 			all->all[i].p = c[n].p;
 			all->all[i].detectable = exp(c[n].detectable) - 1;

@@ -28,16 +28,22 @@ def compared(daemon, *args, status=0):
     return document
 
 
-def planted(daemon, file, factor, kernel=None):
-    """The sweep's own documents in a file, with throughputs that differ by 1 % from run to run and by the factor of their spec."""
-    lines, seen = [], {}
+def planted(daemon, file, factor, kernel=None, runs=lambda mode, size: 5):
+    """A real document of each cell, so many times over, with throughputs that differ by 1 % from run to run and by the factor of
+    their spec: the sweep itself may have ended a cell early."""
+    first = {}
     for line in daemon.cli("export", "--jsonl").stdout.splitlines():
         document = json.loads(line)
-        spec = document["spec"]["mode"], document["spec"]["size"]
-        seen[spec] = seen.get(spec, 0) + 1
-        document["app"]["throughput_gbps"] = (10 + 0.1 * seen[spec]) * factor(*spec)
-        document["host"]["kernel"]["release"] = kernel or document["host"]["kernel"]["release"]
-        lines.append(json.dumps(document))
+        first.setdefault((document["spec"]["mode"], document["spec"]["size"]), document)
+    lines = []
+    for number in range(5):
+        for spec, document in first.items():
+            if number < runs(*spec):
+                document["id"] = f"20260101-00000{number}-{spec[1] % 0x10000:04x}"
+                document["started"] = f"2026-01-01T00:0{number}:00.000000Z"
+                document["app"]["throughput_gbps"] = (10 + 0.1 * number) * factor(*spec)
+                document["host"]["kernel"]["release"] = kernel or document["host"]["kernel"]["release"]
+                lines.append(json.dumps(document))
     file.write_text("\n".join(lines))
     return str(file)
 
@@ -59,6 +65,20 @@ def test_a_planted_slowdown_is_found_and_nothing_else(daemon, tmp_path):
     assert "worse" in done.stdout and "64 KiB" in done.stdout
     assert daemon.cli("compare", sound, slower, "--fail-if-worse", "15%").returncode == 0
     assert daemon.cli("compare", slower, sound, "--fail-if-worse", "5%").returncode == 0  # better is not worse
+
+
+def test_a_cell_of_few_runs_does_not_hide_the_others(daemon, tmp_path):
+    """One that converged early has three runs, which can show nothing; the others are judged all the same."""
+    def few(mode, size):
+        return 3 if (mode, size) == ("one-copy", 64) else 5
+
+    sound = planted(daemon, tmp_path / "sound.jsonl", lambda mode, size: 1, runs=few)
+    slower = planted(daemon, tmp_path / "slower.jsonl", lambda mode, size: 0.5, runs=few)
+    cells = {(c["a"]["mode"], c["a"]["size"]): c for c in compared(daemon, sound, slower)["cells"]}
+    blind = cells.pop(("one-copy", 64))
+    assert blind["a"]["n"] == 3 and blind["verdict"] == "no_difference" and blind["detectable_percent"] is None
+    assert len(cells) == 3 and {c["verdict"] for c in cells.values()} == {"worse"}, cells
+    assert daemon.cli("compare", sound, slower, "--fail-if-worse", "5%").returncode == 1
 
 
 def test_packing_has_its_cost(daemon):
@@ -89,5 +109,5 @@ def test_across_hosts_nothing_is_judged(daemon, tmp_path):
     assert {c["verdict"] for c in document["cells"]} == {"refused"} and not document["provenance"]["same_host"]
     assert "9.9.9-other" in json.dumps(document["provenance"])
     forced = compared(daemon, here, there, "--force")
-    assert "refused" not in {c["verdict"] for c in forced["cells"]} and forced["provenance"]["forced"]
+    assert {c["verdict"] for c in forced["cells"]} == {"worse"} and forced["provenance"]["forced"]
     assert all(c["ratio"] == pytest.approx(0.5) for c in forced["cells"])
