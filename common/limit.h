@@ -21,6 +21,7 @@
 #define LIMIT_CLIENT_QUEUE (1U << 20)	/* bytes of replies that a client has not read yet (a single larger reply passes) */
 #define LIMIT_IDLE_MS 60000U		/* a client that neither asks nor waits is closed */
 #define LIMIT_RUN_QUEUE 64U		/* runs waiting */
+#define LIMIT_RESULTS_MAX 100000U	/* results kept, unless the configuration wants others */
 #define LIMIT_LIST 1000U		/* rows of one ListRuns */
 #define LIMIT_WATCHES 8U		/* going on at once */
 #define LIMIT_PATH_PROBES 4U		/* going on at once */

@@ -19,7 +19,8 @@ struct child_ops {
 	void (*ended)(const siginfo_t *how, void *userdata);
 };
 
-/* Starts the program with a copy of plan, and of listener (-1: none), which stays the caller's. No callback comes before this returns. */
+/* Starts the program with a copy of plan, and of listener (-1: none), which stays the caller's. No callback
+ * comes before this returns. */
 int child_start(sd_event *event, const char *program, const struct lg_plan *plan, int listener,
 	const struct child_ops *ops, void *userdata, struct child **ret, struct fault *reterr);
 /* Kills it if it still runs, waits for it, unmaps the shared memory. NULL is allowed. */

@@ -92,7 +92,10 @@ struct call *call_abandon(struct call *c)
 	if (c->watching)
 		manager_unwatch(c->manager, &c->watch);
 	sd_event_source_disable_unref(c->timer);
-	observe_free(c->observer);
+	if (c->observer) {
+		observe_free(c->observer);
+		manager_say_status(c->manager);
+	}
 	pathprobe_free(c->pathprobe);
 	json_drop(c->probe);
 	json_drop(c->request);
@@ -223,6 +226,19 @@ static int limit_fault(struct call *c, const char *limit, uint64_t value, uint64
 	detail_u64(c, "max", max);
 	return fault_set(reterr, -E2BIG, "limit_exceeded", "",
 		"'%s' is limited to %" PRIu64 " here, this has %" PRIu64, limit, max, value);
+}
+
+struct bound {
+	const char *limit;
+	uint64_t value, max;
+};
+
+static int check_bounds(struct call *c, const struct bound *bounds, size_t n, struct fault *reterr)
+{
+	for (size_t i = 0; i < n; i++)
+		if (bounds[i].value > bounds[i].max)
+			return limit_fault(c, bounds[i].limit, bounds[i].value, bounds[i].max, reterr);
+	return 0;
 }
 
 json_object *limit_error(const char *limit, uint64_t value, uint64_t max, const char *text)
@@ -457,18 +473,16 @@ static const struct member start_members[] = {
 static int check_limits(struct call *c, const struct spec *spec, struct fault *reterr)
 {
 	const struct limits *limits = manager_limits(c->manager);
-	const struct {
-		const char *name;
-		uint64_t value, max;
-	} checks[] = {
+	const struct bound bounds[] = {
+		{"size_max", spec->size, limits->size_max},
+		{"fields_max", spec->fields, limits->fields_max},
 		{"threads_max", spec->threads, limits->threads_max},
+		{"warmup_ms_max", spec->warmup_ms, limits->warmup_ms_max},
 		{"duration_ms_max", spec->duration_ms, limits->duration_ms_max},
+		{"sockbuf_max", MAX(spec->sndbuf, spec->rcvbuf), limits->sockbuf_max},
 	};
 
-	for (size_t i = 0; i < ARRAY_SIZE(checks); i++)
-		if (checks[i].value > checks[i].max)
-			return limit_fault(c, checks[i].name, checks[i].value, checks[i].max, reterr);
-	return 0;
+	return check_bounds(c, bounds, ARRAY_SIZE(bounds), reterr);
 }
 
 static int parse_start(struct call *c, struct spec *ret, struct fault *reterr)
@@ -660,6 +674,7 @@ static void path_looked_at(json_object *path, const struct fault *fault, void *u
 /* A look at a path starts a load generator, as a run does. */
 static int cmd_probe(struct call *c, struct fault *reterr)
 {
+	const uint64_t most = manager_limits(c->manager)->path_probes;
 	struct probe_parameters p = {};
 	int r;
 
@@ -674,6 +689,8 @@ static int cmd_probe(struct call *c, struct fault *reterr)
 		return r;
 	if (!*p.path)
 		return reply(c, TAKE_PTR(c->probe));
+	if (pathprobe_count() >= most)
+		return limit_fault(c, "path_probes", pathprobe_count() + 1, most, reterr);
 	return pathprobe_start(manager_event(c->manager), manager_loadgen(c->manager), p.path, path_looked_at,
 		c, &c->pathprobe, reterr);
 }
@@ -852,11 +869,19 @@ static void watch_reported(json_object *document, bool final, void *userdata)
 /* Root may watch everybody, a member of the group the processes of its own uid. */
 static int cmd_watch(struct call *c, struct fault *reterr)
 {
-	struct observe_spec spec = {
-		.by = "process", .ledger = "auto", .interval_ms = TRACE_INTERVAL_MS, .top = 50};
+	const struct limits *limits = manager_limits(c->manager);
+	struct observe_spec spec = {.by = "process",
+		.ledger = "auto",
+		.interval_ms = TRACE_INTERVAL_MS,
+		.top = MIN(50, limits->watch_top)};
 	int r;
 
 	r = members_parse(watch_members, c->parameters, &spec, reterr);
+	if (r == 0)
+		r = check_bounds(c,
+			(struct bound[]){{"watch_top", spec.top, limits->watch_top},
+				{"watches", observe_count() + 1, limits->watches}},
+			2, reterr);
 	if (r < 0)
 		return r;
 	if (!c->more && !spec.duration_ms)
@@ -866,7 +891,9 @@ static int cmd_watch(struct call *c, struct fault *reterr)
 		spec.interval_ms = spec.duration_ms;
 	spec.only_uid = c->uid != 0;
 	spec.uid = c->uid;
-	return observe_start(manager_event(c->manager), &spec, watch_reported, c, &c->observer, reterr);
+	r = observe_start(manager_event(c->manager), &spec, watch_reported, c, &c->observer, reterr);
+	manager_say_status(c->manager);
+	return r;
 }
 
 /* ---- sweeps ---- */
@@ -901,11 +928,18 @@ static int parse_sweep(struct call *c, struct fault *reterr)
 	return r < 0 ? r : find_sweep(c, p.id, reterr);
 }
 
-/* The limits that an administrator lowered, of every cell. */
+/* The limits that an administrator lowered, of the sweep and of every cell. */
 static int check_plan(struct call *c, const struct sweep_plan *plan, struct fault *reterr)
 {
+	const struct limits *limits = manager_limits(c->manager);
+	const uint64_t cells = sweep_plan_cells(plan);
+	const struct bound bounds[] = {
+		{"sweep_cells", cells, limits->sweep_cells},
+		{"sweep_repeat", plan->repeat, limits->sweep_repeat},
+		{"sweep_runs", cells * plan->repeat, limits->sweep_runs},
+	};
 	struct spec spec;
-	int r = 0;
+	int r = check_bounds(c, bounds, ARRAY_SIZE(bounds), reterr);
 
 	for (uint32_t i = 0; r == 0 && i < sweep_plan_cells(plan); i++) {
 		sweep_plan_spec(plan, i, &spec);
@@ -966,7 +1000,7 @@ static int cmd_start_sweep(struct call *c, struct fault *reterr)
 	r = *p.resume ? resume_sweep(c, p.resume, &position, reterr)
 		      : start_new_sweep(c, p.spec, &position, reterr);
 	if (r < 0 && str_eq(reterr->code, "queue_full"))
-		detail_u64(c, "limit", LIMIT_SWEEP_QUEUE);
+		detail_u64(c, "limit", manager_limits(c->manager)->sweep_queue);
 	if (r == 0)
 		r = sweep_summary(c, &summary, reterr);
 	if (r < 0)

@@ -8,7 +8,11 @@
 #include "fault.h"
 
 struct limits {
-	uint64_t clients, client_queue, idle_ms, run_queue, threads_max, duration_ms_max;
+	uint64_t clients, client_queue, idle_ms;
+	uint64_t run_queue, results_max;
+	uint64_t size_max, fields_max, threads_max, warmup_ms_max, duration_ms_max, sockbuf_max;
+	uint64_t sweep_queue, sweep_cells, sweep_repeat, sweep_runs;
+	uint64_t watches, watch_top, path_probes;
 };
 
 /* What common/limit.h has. */
@@ -22,3 +26,7 @@ int limits_read(const char *path, struct limits *ret, struct fault *reterr);
 
 /* Every limit by name, those that cannot be lowered too, as GetInfo shows them; owned by the caller. */
 json_object *limits_to_json(const struct limits *limits);
+
+/* A whole configuration file to stdout: each setting with its meaning and bounds, and its default commented
+ * out. */
+void limits_print(void);

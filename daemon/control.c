@@ -556,6 +556,11 @@ static int set_up(struct control *c)
 	return sd_event_add_io(c->event, &c->listen, c->listen_fd, EPOLLIN, on_listen, c);
 }
 
+void control_set_limits(struct control *c, const struct limits *limits)
+{
+	c->limits = *limits;
+}
+
 int control_new(sd_event *event, struct manager *m, const struct limits *limits, int listen_fd,
 	struct control **ret, struct fault *reterr)
 {

@@ -25,6 +25,8 @@ DEFINE_CLEANUP(struct control *, control_free)
 /* Serves a connected socket, taken over, with the access rights of enum access. -EMFILE: too many clients; it
  * is closed then. */
 int control_add(struct control *c, int fd, unsigned int access);
+/* From now on; clients that are there stay. */
+void control_set_limits(struct control *c, const struct limits *limits);
 unsigned int control_clients(const struct control *c);
 
 /*

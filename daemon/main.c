@@ -29,7 +29,7 @@
 struct options {
 	const char *socket, *state_dir, *config;
 	char loadgen[PATH_MAX], state_env[PATH_MAX], config_env[PATH_MAX];
-	bool check_config;
+	bool config_optional, check_config;
 	int done; /* exit at once with status done - 1 */
 };
 
@@ -58,7 +58,10 @@ static void help(void)
 	       ")\n"
 	       "  --config FILE     lower limits, a line each: name = number\n"
 	       "                    (default: $CONFIGURATION_DIRECTORY/" CONFIG_NAME ", if it is there)\n"
+	       "                    read again on SIGHUP\n"
 	       "  --check-config    read the configuration, say whether it is good, and exit\n"
+	       "  --print-config    print a configuration file with every setting, its meaning and default, "
+	       "and exit\n"
 	       "  --version         print the version and exit\n"
 	       "  --help            print this and exit\n");
 }
@@ -87,6 +90,10 @@ static void parse_option(int c, struct options *o)
 	case 'k':
 		o->check_config = true;
 		break;
+	case 'p':
+		limits_print();
+		o->done = 1;
+		break;
 	case 'v':
 		printf("copyledgerd %s\n", COPYLEDGER_VERSION);
 		o->done = 1;
@@ -108,6 +115,7 @@ static void parse_options(int argc, char **argv, struct options *o)
 		{"loadgen", required_argument, NULL, 'l'},
 		{"config", required_argument, NULL, 'c'},
 		{"check-config", no_argument, NULL, 'k'},
+		{"print-config", no_argument, NULL, 'p'},
 		{"version", no_argument, NULL, 'v'},
 		{"help", no_argument, NULL, 'h'},
 		{},
@@ -142,8 +150,17 @@ static void default_config(struct options *o)
 	if (o->config || !env || !*env)
 		return;
 	snprintf(o->config_env, sizeof(o->config_env), "%.*s/" CONFIG_NAME, (int)strcspn(env, ":"), env);
-	if (access(o->config_env, F_OK) == 0)
-		o->config = o->config_env;
+	o->config = o->config_env;
+	o->config_optional = true;
+}
+
+/* A file that need not be there and is not means the defaults. */
+static int read_config(const struct options *o, struct limits *ret, struct fault *reterr)
+{
+	*ret = limits_default;
+	if (!o->config || (o->config_optional && access(o->config, F_OK) < 0))
+		return 0;
+	return limits_read(o->config, ret, reterr);
 }
 
 static void default_loadgen(struct options *o)
@@ -197,11 +214,47 @@ static int socket_from_systemd(struct fault *reterr)
 	return SD_LISTEN_FDS_START;
 }
 
+struct service {
+	const struct options *options;
+	struct manager *manager;
+	struct control *control;
+};
+
+/* sd_notify(3): a reload is told from its begin, on systemd's clock, to its end. */
+static void say_reloading(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%llu\nSTATUS=reading the configuration",
+		ts.tv_sec * 1000000ULL + ts.tv_nsec / 1000);
+}
+
+/* A bad file changes nothing. */
+static int on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
+{
+	struct service *s = userdata;
+	struct limits limits;
+	struct fault fault;
+
+	say_reloading();
+	if (read_config(s->options, &limits, &fault) < 0) {
+		log_error("%s; the limits stay as they are", fault.text);
+	} else {
+		manager_set_limits(s->manager, &limits);
+		control_set_limits(s->control, &limits);
+		log_info("the configuration was read again");
+	}
+	sd_notify(0, "READY=1");
+	manager_say_status(s->manager);
+	return 0;
+}
+
 static int on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
 {
 	log_info("%s: ending", strsignal(info->ssi_signo));
 	sd_notify(0, "STOPPING=1");
-	manager_stop(userdata);
+	manager_stop(((struct service *)userdata)->manager);
 	return 0;
 }
 
@@ -213,19 +266,22 @@ static void block_signals(void)
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error of a write, not the end */
 }
 
-static int serve(sd_event *event, struct manager *m)
+static int serve(sd_event *event, struct service *s)
 {
 	int r;
 
-	r = sd_event_add_signal(event, NULL, SIGTERM, on_signal, m);
+	r = sd_event_add_signal(event, NULL, SIGTERM, on_signal, s);
 	if (r >= 0)
-		r = sd_event_add_signal(event, NULL, SIGINT, on_signal, m);
+		r = sd_event_add_signal(event, NULL, SIGINT, on_signal, s);
+	if (r >= 0)
+		r = sd_event_add_signal(event, NULL, SIGHUP, on_reload, s);
 	if (r < 0)
 		return r;
 	sd_notify(0, "READY=1\nSTATUS=idle");
@@ -239,6 +295,7 @@ static int run_daemon(const struct options *o, const struct limits *limits, stru
 	_cleanup_(sd_event_unrefp) sd_event *event = NULL;
 	_cleanup_(manager_freep) struct manager *m = NULL;
 	_cleanup_(control_freep) struct control *control = NULL;
+	struct service service;
 	int r, fd;
 
 	r = sd_event_default(&event);
@@ -258,24 +315,24 @@ static int run_daemon(const struct options *o, const struct limits *limits, stru
 	log_info("version %s, %s%s, results in %s", COPYLEDGER_VERSION,
 		o->socket ? "listening on " : "socket of systemd", o->socket ? o->socket : "",
 		o->state_dir ? o->state_dir : "memory");
-	r = serve(event, m);
+	service = (struct service){o, m, control};
+	r = serve(event, &service);
 	return r < 0 ? fault_set(reterr, r, "event", "", "the event loop failed: %s", strerror(-r)) : 0;
 }
 
 int main(int argc, char **argv)
 {
 	static struct options o;
-	struct limits limits = limits_default;
+	struct limits limits;
 	struct fault fault = {0};
-	int r = 0;
+	int r;
 
 	log_init();
 	parse_options(argc, argv, &o);
 	if (o.done)
 		return o.done - 1;
 	default_config(&o);
-	if (o.config)
-		r = limits_read(o.config, &limits, &fault);
+	r = read_config(&o, &limits, &fault);
 	if (r < 0 || o.check_config) {
 		if (r < 0)
 			log_error("%s", fault.text);

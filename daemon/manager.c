@@ -11,6 +11,7 @@
 #include "log.h"
 #include "manager.h"
 #include "mode.h"
+#include "observe.h"
 #include "rfc3339.h"
 #include "store.h"
 #include "sweeper.h"
@@ -124,15 +125,21 @@ void manager_tell(struct manager *m)
 	}
 }
 
-static void say_status(const struct manager *m)
+void manager_say_status(const struct manager *m)
 {
 	const struct job *job = m->jobs;
+	char text[200] = "idle";
+	int n = 4;
 
 	if (job && job->run)
-		sd_notifyf(0, "STATUS=%s: %s over %s, %" PRIu64 " B x %u; %" PRIu64 " waiting", job->id,
-			job->spec.mode, job->spec.path, job->spec.size, job->spec.threads, waiting(m));
-	else
-		sd_notify(0, "STATUS=idle");
+		n = snprintf(text, sizeof(text),
+			"run %s%s%s: %s over %s, %" PRIu64 " B x %u; %" PRIu64 " waiting", job->id,
+			*job->sweep ? " of sweep " : "", job->sweep, job->spec.mode, job->spec.path,
+			job->spec.size, job->spec.threads, waiting(m));
+	if (observe_count())
+		snprintf(text + MIN(n, 150), sizeof(text) - MIN(n, 150), "; %u watch%s", observe_count(),
+			observe_count() == 1 ? "" : "es");
+	sd_notifyf(0, "STATUS=%s", text);
 }
 
 /* ---- documents ---- */
@@ -200,10 +207,10 @@ static void keep(struct manager *m, json_object *doc, bool ended)
 	if (ended)
 		add_warning(doc, "not_stored", fault.text);
 	if (m->disk)
-		log_warning("%s, going on: %s", json_object_get_string(json_at(doc, "id")), fault.text);
+		log_run(LOG_WARNING, json_object_get_string(json_at(doc, "id")), "going on: %s", fault.text);
 	r = store_put(m->memory, doc, &fault);
 	if (r < 0)
-		log_error("%s: %s", json_object_get_string(json_at(doc, "id")), fault.text);
+		log_run(LOG_ERR, json_object_get_string(json_at(doc, "id")), "%s", fault.text);
 }
 
 /* ---- the course of a run ---- */
@@ -226,7 +233,7 @@ static void end_job(struct manager *m, struct job *job, json_object *doc)
 	add_sweep(doc, job);
 	keep(m, doc, true);
 	unlink_job(m, job);
-	log_info("run %s: %s", job->id, json_object_get_string(json_at(doc, "state")));
+	log_run(LOG_INFO, job->id, "%s", json_object_get_string(json_at(doc, "state")));
 	job_free(job, m->ops);
 	sweeper_run_ended(m->sweeper, doc);
 	m->ended = doc;
@@ -260,9 +267,9 @@ static int start_job(struct manager *m, struct job *job, struct fault *reterr)
 	r = m->ops->start(m->event, m->loadgen, job->id, &job->spec, run_changed, m, &job->run, reterr);
 	if (r < 0)
 		return r;
-	log_info("run %s: %s over %s, %s, %" PRIu64 " B x %u, %" PRIu64 " ms", job->id, job->spec.mode,
+	log_run(LOG_INFO, job->id, "%s over %s, %s, %" PRIu64 " B x %u, %" PRIu64 " ms", job->spec.mode,
 		job->spec.path, job->spec.workload, job->spec.size, job->spec.threads, job->spec.duration_ms);
-	say_status(m);
+	manager_say_status(m);
 	return 0;
 }
 
@@ -301,7 +308,7 @@ static int on_turn(sd_event_source *source, void *userdata)
 	}
 	if (m->jobs)
 		return 0;
-	say_status(m);
+	manager_say_status(m);
 	return m->stopping ? sd_event_exit(m->event, 0) : 0;
 }
 
@@ -786,6 +793,13 @@ const struct limits *manager_limits(const struct manager *m)
 	return &m->limits;
 }
 
+void manager_set_limits(struct manager *m, const struct limits *limits)
+{
+	m->limits = *limits;
+	if (m->disk)
+		store_keep(m->disk, limits->results_max);
+}
+
 static void warn(struct manager *m, const char *text)
 {
 	json_push(m->warnings, json_object_new_string(text));
@@ -810,6 +824,7 @@ static int open_stores(struct manager *m, struct fault *reterr)
 		warn(m, text);
 		return 0;
 	}
+	store_keep(m->disk, m->limits.results_max);
 	for (size_t i = 0; i < json_object_array_length(store_notes(m->disk)); i++)
 		warn(m, json_object_get_string(json_object_array_get_idx(store_notes(m->disk), i)));
 	return 0;
@@ -883,7 +898,7 @@ static int on_giveup(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct manager *m = userdata;
 
-	log_warning("run %s does not end, going on: it is killed", m->jobs ? m->jobs->id : "");
+	log_run(LOG_WARNING, m->jobs ? m->jobs->id : "", "does not end, going on: it is killed");
 	return sd_event_exit(m->event, 0);
 }
 

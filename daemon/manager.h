@@ -59,6 +59,10 @@ void manager_stop(struct manager *m);
 
 sd_event *manager_event(struct manager *m);
 const struct limits *manager_limits(const struct manager *m);
+/* From now on; what is under way or waits already stays. */
+void manager_set_limits(struct manager *m, const struct limits *limits);
+/* What systemctl status shows. */
+void manager_say_status(const struct manager *m);
 
 /* Queues a run, or starts it if none is measuring. Faults: "stopping", "queue_full", what run_start() has. */
 int manager_submit(struct manager *m, const struct spec *spec, char ret_id[RUN_ID_BYTES],

@@ -36,4 +36,6 @@ int observe_start(sd_event *event, const struct observe_spec *spec, observe_repo
 	struct observer **ret, struct fault *reterr);
 /* Ends it: nothing stays in the kernel. NULL is allowed. */
 struct observer *observe_free(struct observer *o);
+/* Watches that are going on. */
+unsigned int observe_count(void);
 DEFINE_CLEANUP(struct observer *, observe_free)

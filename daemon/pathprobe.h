@@ -21,3 +21,5 @@ int pathprobe_start(sd_event *event, const char *loadgen, const char *path, path
 /* Ends it at once: nothing is left of it. NULL is allowed. */
 struct pathprobe *pathprobe_free(struct pathprobe *p);
 DEFINE_CLEANUP(struct pathprobe *, pathprobe_free)
+/* Probes that are going on. */
+unsigned int pathprobe_count(void);

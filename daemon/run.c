@@ -53,7 +53,7 @@ struct run {
 	char no_ledger[400], no_perf[200];
 	uint32_t registered;
 	bool books_read, cancelled, measured;
-	bool killed; /* by its cancelling: a child that connects does not listen yet */
+	bool killed;        /* by its cancelling: a child that connects does not listen yet */
 	struct books books; /* final */
 	struct hook_cost hooks[LEDGER_HOOKS_MAX];
 	size_t n_hooks;

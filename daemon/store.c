@@ -427,6 +427,11 @@ int store_open(const char *dir, struct store **ret, struct fault *reterr)
 	return 0;
 }
 
+void store_keep(struct store *s, unsigned int keep)
+{
+	s->keep = keep;
+}
+
 int store_open_memory(unsigned int keep, struct store **ret, struct fault *reterr)
 {
 	_cleanup_(store_closep) struct store *s = NULL;
@@ -550,7 +555,8 @@ static int drop_oldest(struct store *s)
 		return 0;
 	r = db_prepare(s->db,
 		"DELETE FROM runs WHERE id IN (SELECT id FROM runs WHERE state IN " FINAL
-		" ORDER BY started DESC, rowid DESC LIMIT -1 OFFSET ?1)",
+		" ORDER BY started, rowid LIMIT max(0, (SELECT count(*) FROM runs WHERE state IN " FINAL
+		") - ?1))",
 		&stmt);
 	if (r < 0)
 		return r;

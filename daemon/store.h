@@ -30,6 +30,9 @@ struct store_filter {
 int store_open(const char *dir, struct store **ret, struct fault *reterr);
 /* A store without a file that keeps the newest rows only. */
 int store_open_memory(unsigned int keep, struct store **ret, struct fault *reterr);
+/* From the next row on the oldest ended runs beyond the newest `keep` are dropped, and so are sweeps;
+ * 0: none is. */
+void store_keep(struct store *s, unsigned int keep);
 struct store *store_close(struct store *s); /* NULL is allowed */
 DEFINE_CLEANUP(struct store *, store_close)
 

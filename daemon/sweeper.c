@@ -152,20 +152,20 @@ static void keep(struct sweeper *sw, struct active *a, uint32_t cell)
 	if (cell != UINT32_MAX)
 		row = sweep_row(a->sweep, cell, true);
 	if (!doc || (cell != UINT32_MAX && !row)) {
-		log_error("sweep %s: %s", a->id, fault.text);
+		log_sweep(LOG_ERR, a->id, "%s", fault.text);
 		return;
 	}
 	if (sw->disk && !a->in_memory) {
 		r = store_put_sweep(sw->disk, doc, row, &fault);
 		if (r < 0)
-			log_warning("sweep %s, going on in memory only: %s", a->id, fault.text);
+			log_sweep(LOG_WARNING, a->id, "going on in memory only: %s", fault.text);
 	}
 	if (r == 0)
 		return;
 	r = a->in_memory ? store_put_sweep(sw->memory, doc, row, &fault) : keep_in_memory(sw, a, doc, &fault);
 	a->in_memory = true;
 	if (r < 0)
-		log_error("sweep %s: %s", a->id, fault.text);
+		log_sweep(LOG_ERR, a->id, "%s", fault.text);
 }
 
 /* ---- the course of a sweep ---- */
@@ -179,7 +179,7 @@ static void end(struct sweeper *sw, struct active *a, const char *state)
 	*a->run = 0;
 	stamp(a->ended);
 	keep(sw, a, UINT32_MAX);
-	log_info("sweep %s: %s", a->id, state);
+	log_sweep(LOG_INFO, a->id, "%s", state);
 }
 
 /* Puts the next run into the queue, or ends the sweep. */
@@ -195,7 +195,7 @@ static void go_on(struct sweeper *sw, struct active *a)
 	sweep_plan_spec(sweep_plan(a->sweep), a->cell, &spec);
 	if (manager_submit_cell(sw->manager, &spec, a->id, a->cell, a->run, &fault) == 0)
 		return;
-	log_error("sweep %s: %s", a->id, fault.text);
+	log_sweep(LOG_ERR, a->id, "%s", fault.text);
 	end(sw, a, "interrupted");
 }
 
@@ -204,7 +204,7 @@ static void begin(struct sweeper *sw, struct active *a)
 	a->state = "running";
 	a->since_ms = clock_ms(CLOCK_MONOTONIC);
 	keep(sw, a, UINT32_MAX);
-	log_info("sweep %s: %u cells, at most %u runs to go", a->id, sweep_count(a->sweep).cells,
+	log_sweep(LOG_INFO, a->id, "%u cells, at most %u runs to go", sweep_count(a->sweep).cells,
 		sweep_count(a->sweep).runs_expected - sweep_count(a->sweep).runs_done);
 	go_on(sw, a);
 }
@@ -224,7 +224,7 @@ void sweeper_run_ended(struct sweeper *sw, json_object *doc)
 	if (r == 0)
 		keep(sw, a, a->cell);
 	else
-		log_info("sweep %s: run %s is no sample and is repeated", a->id, run);
+		log_sweep(LOG_INFO, a->id, "run %s is no sample and is repeated", run);
 	go_on(sw, a);
 }
 
@@ -294,13 +294,16 @@ static int new_id(struct sweeper *sw, char ret[SWEEP_ID_BYTES])
 
 static int check_room(const struct sweeper *sw, struct fault *reterr)
 {
+	uint64_t most = manager_limits(sw->manager)->sweep_queue;
+
 	if (manager_stopping(sw->manager))
 		return fault_set(reterr, -ESHUTDOWN, "stopping", "",
 			"the daemon is about to end and takes no more sweeps");
-	if (under_way(sw) >= LIMIT_SWEEP_QUEUE)
+	if (under_way(sw) >= most)
 		return fault_set(reterr, -EBUSY, "queue_full", "",
-			"%u sweeps are under way already, no more are taken: try again when one has ended",
-			LIMIT_SWEEP_QUEUE);
+			"%" PRIu64
+			" sweeps are under way already, no more are taken: try again when one has ended",
+			most);
 	return 0;
 }
 
@@ -364,7 +367,7 @@ static int take_orphans(struct sweeper *sw, struct active *a)
 		if (sweep_has(a->sweep, cell, id) || store_get(sw->disk, id, &doc) < 0)
 			continue;
 		if (sweep_take(a->sweep, cell, doc) == 0) {
-			log_info("sweep %s: run %s had ended, its row is made now", a->id, id);
+			log_sweep(LOG_INFO, a->id, "run %s had ended, its row is made now", id);
 			keep(sw, a, cell);
 		}
 	}

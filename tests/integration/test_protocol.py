@@ -622,7 +622,7 @@ def test_a_good_configuration(tmp_path, text):
     (b"clients = 1e2\n", 1, ["clients", "1e2"]),
     (b"clients =\n", 1, ["clients"]),
     (b"clients = 99999999999999999999\n", 1, ["clients", "99999999999999999999"]),
-    (b"size_max = 5\n", 1, ["size_max"]),
+    (b"label = 5\n", 1, ["label"]),
     (b"no_such = 5\n", 1, ["no_such"]),
     (b"clients = 3\nclients\n", 2, ["name = number"]),
     (b"# long\n" + b"x" * 5000 + b"\n", 2, ["254"]),
@@ -722,7 +722,7 @@ def test_bad_usage(tmp_path, args, words):
 def test_help_names_every_option(tmp_path):
     done = subprocess.run([BUILD / "copyledgerd", "--help"], capture_output=True, text=True, timeout=20)
     assert done.returncode == 0 and not done.stderr
-    for option in ("--socket", "--state-dir", "--loadgen", "--config", "--check-config", "--version", "--help"):
+    for option in ("--socket", "--state-dir", "--loadgen", "--config", "--check-config", "--print-config", "--version", "--help"):
         assert option in done.stdout
 
 
