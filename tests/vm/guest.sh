@@ -16,30 +16,8 @@ thin=true  # but on one kernel
 modes=''   # that this kernel has
 lacking='' # that it has not
 daemon=
-n=0 failures=0 skips=0
 
-# --- TAP
-
-# A check is a function that prints what is wrong, or "SKIP reason", or nothing.
-check() { # description, function, arguments
-	local what=$1 first=
-	shift
-	"$@" >/tmp/wrong 2>&1
-	n=$((n + 1))
-	read -r first </tmp/wrong
-	if [ ! -s /tmp/wrong ]; then
-		echo "ok $n - $what"
-	elif [ "${first#SKIP }" != "$first" ] && [ "$(wc -l </tmp/wrong)" = 1 ]; then
-		skips=$((skips + 1))
-		echo "ok $n - $what # $first"
-	else
-		failures=$((failures + 1))
-		echo "not ok $n - $what"
-		sed 's/^/# /' /tmp/wrong
-	fi
-	[ ! -s /tmp/facts ] || cat /tmp/facts
-	: >/tmp/facts
-}
+. /tap.sh
 
 # --- the system
 
@@ -68,17 +46,6 @@ set_up() {
 	: >/tmp/facts
 	echo "# fact|kernel|$(uname -r)|preemption $(sed -E 's/.*\((.*)\).*/\1/' /sys/kernel/debug/sched/preempt)"
 	echo "# kernel $(uname -r), preemption $(cat /sys/kernel/debug/sched/preempt), up after $(cut -d' ' -f1 /proc/uptime) s"
-}
-
-# Polls a condition ten times a second; fails after so many seconds.
-within() { # seconds, command
-	local left=$(($1 * 10))
-	shift
-	until "$@"; do
-		[ $left -gt 0 ] || return 1
-		left=$((left - 1))
-		usleep 100000
-	done
 }
 
 # --- the daemon

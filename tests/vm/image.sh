@@ -86,7 +86,7 @@ main() {
 	echo 'root:x:0:0::/:/bin/sh' >"$root/etc/passwd"
 	echo 'root:x:0:' >"$root/etc/group"
 	install -m 755 "$here/guest.sh" "$root/init"
-	install -m 644 "$here/judge.jq" "$root/judge.jq"
+	install -m 644 "$here/judge.jq" "$here/tap.sh" "$root/"
 	(cd "$root" && find . -mindepth 1 -print0 | LC_ALL=C sort -z | cpio -0 -o -H newc --quiet -R +0:+0) >"$output"
 }
 

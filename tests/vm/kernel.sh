@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # Finds a Debian kernel for a row of the table, in the cache or else in the archive: prints a folder with vmlinuz and modules.
+# kernel.sh --mirror prints where this system gets Debian from.
 # shellcheck disable=SC2016 # $(REPO_URI) and the like are apt's own
 set -euo pipefail
 
@@ -123,4 +124,7 @@ main() {
 	echo "$dir"
 }
 
-main "${1:?usage: kernel.sh ROW}"
+case ${1:?usage: kernel.sh ROW|--mirror} in
+--mirror) mirror ;;
+*) main "$1" ;;
+esac

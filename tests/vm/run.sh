@@ -21,7 +21,7 @@ broken() { # row, why
 
 # One thread emulates both CPUs: with thread=multi the kernel's own text patching races with them ("Oops: int3").
 # Two pairs of NICs, each joined outside of the guest: e1000 has all offloads, virtio on a hub has none.
-boot() { # work folder of the row, of the part, words for the guest
+boot() { # work folder of the row, of the part, initramfs, words for the guest
 	local -a nics=()
 	local nic emulation i=0
 	for nic in e1000 e1000 virtio-net-pci virtio-net-pci; do
@@ -30,9 +30,9 @@ boot() { # work folder of the row, of the part, words for the guest
 	done
 	timeout -k 5 "$timeout_s" "$emulator" -accel tcg,thread=single,tb-size=256 -cpu max -smp 2 -m 1G \
 		-nodefaults -display none -no-reboot "${nics[@]}" \
-		-kernel "$1/kernel/vmlinuz" -initrd "$1/initramfs" \
+		-kernel "$1/kernel/vmlinuz" -initrd "$3" \
 		-serial "file:$2/console" -serial "file:$2/serial" \
-		-append "console=ttyS0 quiet panic=-1 mitigations=off $3" </dev/null 2>"$2/emulator" &
+		-append "console=ttyS0 quiet panic=-1 mitigations=off $4" </dev/null 2>"$2/emulator" &
 	emulation=$!
 	trap 'kill $emulation; exit 1' TERM
 	wait $emulation
@@ -46,9 +46,14 @@ sort_out() { # name, work folder
 }
 
 run_part() { # row, part
-	local name="$1 $2" work=$build/vm/$1/$2 start=$SECONDS status=0
+	local name="$1 $2" work=$build/vm/$1/$2 start=$SECONDS status=0 image=$build/vm/$1/initramfs
+	local words="part=$2 matrix=$([ "$1" = "$full_row" ] && echo full || echo thin)"
 	mkdir "$work"
-	boot "$build/vm/$1" "$work" "part=$2 matrix=$([ "$1" = "$full_row" ] && echo full || echo thin)" || status=$?
+	if [ "$2" = service ]; then
+		image=$build/vm/$1/initramfs-service
+		words="systemd.unit=check.target systemd.show_status=0"
+	fi
+	boot "$build/vm/$1" "$work" "$image" "$words" || status=$?
 	sort_out "$name" "$work"
 	echo "# $name: $((SECONDS - start)) s"
 	grep -q '^RESULT ' "$work/lines" && return
@@ -63,6 +68,7 @@ prepare() { # row
 	mkdir -p "$work"
 	kernel=$("$here/kernel.sh" "$1") || { broken "$1" "no kernel" && return 1; }
 	"$here/image.sh" "$kernel" "$build" "$work/initramfs" || { broken "$1" "no image" && return 1; }
+	"$here/system.sh" "$kernel" "$build" "$work/initramfs-service" || { broken "$1" "no image with systemd" && return 1; }
 	ln -s "$kernel" "$work/kernel"
 	echo "# $1: ${kernel##*/}"
 }
@@ -74,7 +80,7 @@ count() { # tap file
 }
 
 parts() { # row
-	echo local outside
+	echo service local outside
 	[ "$1" != "$full_row" ] || echo sizes
 }
 
