@@ -23,8 +23,9 @@ say = @$(if $(V),:,printf '  %-5s %s\n')
 
 CFLAGS ?= -O2 -g
 CFLAGS_ALL := -std=gnu11 -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
-	-Wno-unused-parameter -fstack-protector-strong -D_GNU_SOURCE -D_FORTIFY_SOURCE=2 \
-	-DCOPYLEDGER_VERSION='"$(VERSION)"' $(CFLAGS) $(SAN_$(SAN))
+	-Wno-unused-parameter -fstack-protector-strong -D_GNU_SOURCE \
+	$(if $(findstring _FORTIFY_SOURCE,$(CPPFLAGS) $(CFLAGS)),,-D_FORTIFY_SOURCE=2) \
+	-DCOPYLEDGER_VERSION='"$(VERSION)"' $(CPPFLAGS) $(CFLAGS) $(SAN_$(SAN))
 LDFLAGS_ALL := $(LDFLAGS) $(SAN_$(SAN)) -pthread
 
 # Who may include whom: the include path of each folder says it.
@@ -62,16 +63,20 @@ $(O)/%.o: %.c
 
 $(call obj,$(SRC_daemon)): $(BUILD)/bpf/ledger.skel.h $(BUILD)/bpf/ledger_nocast.skel.h $(BUILD)/gen/varlink_text.h
 
+# The lines of its source are in the object: without the folder, so that it is the same wherever it is built.
+BPF_CFLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Werror -D__TARGET_ARCH_$(ARCH) -Ivmlinux/$(ARCH) -Ibpf \
+	-ffile-prefix-map=$(CURDIR)=.
+
 $(BUILD)/bpf/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h bpf/*.def) vmlinux/$(ARCH)/vmlinux.h
 	@mkdir -p $(@D)
 	$(say) BPF $@
-	$(Q)$(CLANG) -target bpf -mcpu=v3 -O2 -g -Wall -Werror -D__TARGET_ARCH_$(ARCH) -Ivmlinux/$(ARCH) -Ibpf -c $< -o $@
+	$(Q)$(CLANG) $(BPF_CFLAGS) -c $< -o $@
 
 # The same source for kernels before 6.2: see there.
 $(BUILD)/bpf/ledger_nocast.bpf.o: bpf/ledger.bpf.c $(wildcard bpf/*.h bpf/*.def) vmlinux/$(ARCH)/vmlinux.h
 	@mkdir -p $(@D)
 	$(say) BPF $@
-	$(Q)$(CLANG) -target bpf -mcpu=v3 -O2 -g -Wall -Werror -D__TARGET_ARCH_$(ARCH) -Ivmlinux/$(ARCH) -Ibpf -DNO_RDONLY_CAST -c $< -o $@
+	$(Q)$(CLANG) $(BPF_CFLAGS) -DNO_RDONLY_CAST -c $< -o $@
 
 $(BUILD)/bpf/%.skel.h: $(BUILD)/bpf/%.bpf.o
 	$(say) SKEL $@
