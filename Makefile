@@ -161,9 +161,13 @@ bench: ## Throughput against the peers, ledger on and off, in interleaved pairs
 
 install: all ## Install programs and units below DESTDIR
 	@tools/install.sh "$(O)" "$(DESTDIR)" "$(PREFIX)"
+deb: ## Build the Debian package
+	@tools/deb.sh "$(BUILD)"
+deb-check: deb ## lintian, then install, upgrade, remove and purge the package in a chroot
+	@tools/deb-check.sh "$(BUILD)"
 clean: ## Remove what was built
 	rm -rf $(BUILD)
 
-.PHONY: all help deps quickstart check asan tsan fuzz fuzz-programs torture soak vm vm-doc bench install clean unit-programs
+.PHONY: all help deps quickstart check asan tsan fuzz fuzz-programs torture soak vm vm-doc bench install deb deb-check clean unit-programs
 .DELETE_ON_ERROR:
 -include $(shell [ -d $(O) ] && find $(O) -name '*.d')

@@ -13,4 +13,4 @@ export ASAN_OPTIONS="detect_leaks=1:halt_on_error=1:${ASAN_OPTIONS:-}" UBSAN_OPT
 export TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1:report_thread_leaks=0:${TSAN_OPTIONS:-}"
 # Debian's own python3, whose modules tools/deps.sh installs. The tests mostly wait: as many modules at a time as CPUs.
 exec /usr/bin/python3 -B -m pytest -p no:cacheprovider -q -rs -n "${JOBS:-$(nproc)}" --dist loadscope \
-	--ignore=tests/torture tests "$@"
+	--ignore=tests/torture --ignore=tests/package tests "$@"

@@ -11,6 +11,8 @@ declare -A sets=(
 		strace sqlite3 systemd clang-format iproute2 util-linux curl openssl"
 	[programs]="nginx-light redis-server redis-tools prometheus chromium chromium-driver python3-selenium
 		openssh-server openssh-client"
+	[deb]="debhelper dpkg-dev python3 scdoc"
+	[deb-check]="lintian mmdebstrap debian-archive-keyring python3 python3-pytest python3-jsonschema"
 	[vm]="qemu-system-x86 busybox-static cpio xz-utils zstd kmod jq iproute2 util-linux dash iperf3 ethtool
 		tcpdump python3 debian-archive-keyring"
 	[bench]="iperf3 bpftrace python3"

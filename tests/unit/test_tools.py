@@ -150,7 +150,7 @@ def test_an_unknown_set_names_the_known(debian):
     for sets in ((), ("bild",)):
         done, verbs = debian(*sets)
         assert done.returncode == 1 and verbs == []
-        assert "bench build check programs vm" in done.stderr
+        assert "bench build check deb deb-check programs vm" in done.stderr
 
 
 def test_install_puts_each_file_in_its_place(tmp_path):
