@@ -159,7 +159,14 @@ soak: all ## Runs and watches for SOAK_S=7200 seconds: nothing grows
 bench: ## Throughput against the peers, ledger on and off, in interleaved pairs
 	@tools/bench.sh
 
-install: all ## Install programs and units below DESTDIR
+# Manual pages: prose of doc/man/ with what the programs, the configuration and the interface say of themselves.
+man: $(patsubst doc/man/%.scd,$(O)/man/%,$(wildcard doc/man/*.scd)) ## Write the manual pages (wants scdoc)
+$(O)/man/%: doc/man/%.scd tools/manpage schemas/io.copyledger.varlink $(O)/copyledger $(O)/copyledgerd
+	@mkdir -p $(@D)
+	$(say) MAN $@
+	$(Q)tools/manpage $< $(O) >$@.tmp && mv $@.tmp $@
+
+install: all man ## Install programs, units, manual pages and completions below DESTDIR
 	@tools/install.sh "$(O)" "$(DESTDIR)" "$(PREFIX)"
 deb: ## Build the Debian package
 	@tools/deb.sh "$(BUILD)"
@@ -168,6 +175,6 @@ deb-check: deb ## lintian, then install, upgrade, remove and purge the package i
 clean: ## Remove what was built
 	rm -rf $(BUILD)
 
-.PHONY: all help deps quickstart check asan tsan fuzz fuzz-programs torture soak vm vm-doc bench install deb deb-check clean unit-programs
+.PHONY: all help deps quickstart check asan tsan fuzz fuzz-programs torture soak vm vm-doc bench man install deb deb-check clean unit-programs
 .DELETE_ON_ERROR:
 -include $(shell [ -d $(O) ] && find $(O) -name '*.d')

@@ -29,12 +29,12 @@ place() {
 	packaging/*-perf.conf) echo share/copyledger/sysctl ;; # where it does nothing until it is copied
 	packaging/completion/*) echo share/bash-completion/completions ;;
 	schemas/*.json | schemas/*.varlink) echo share/copyledger/schemas ;;
-	doc/*.[1-8]) echo "share/man/man${1##*.}" ;;
+	*/man/*.[1-8]) echo "share/man/man${1##*.}" ;;
 	esac
 }
 
 shopt -s nullglob
-for file in packaging/* packaging/completion/* schemas/* doc/*; do
+for file in packaging/* packaging/completion/* schemas/* "$build"/man/*; do
 	dir=$(place "$file")
 	[ -n "$dir" ] || continue
 	# copyledger.sysusers.conf is installed as sysusers.d/copyledger.conf
