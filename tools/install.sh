@@ -27,7 +27,8 @@ place() {
 	packaging/*sysusers*.conf) echo lib/sysusers.d ;;
 	packaging/*tmpfiles*.conf) echo lib/tmpfiles.d ;;
 	packaging/*-perf.conf) echo share/copyledger/sysctl ;; # where it does nothing until it is copied
-	packaging/completion/*) echo share/bash-completion/completions ;;
+	packaging/completion/*.bash) echo share/bash-completion/completions ;;
+	packaging/completion/_*) echo share/zsh/vendor-completions ;;
 	schemas/*.json | schemas/*.varlink) echo share/copyledger/schemas ;;
 	*/man/*.[1-8]) echo "share/man/man${1##*.}" ;;
 	esac
@@ -41,6 +42,7 @@ for file in packaging/* packaging/completion/* schemas/* "$build"/man/*; do
 	name=$(basename "$file")
 	name=${name/.sysusers/}
 	name=${name/.tmpfiles/}
+	name=${name%.bash}
 	install -d "$root/$dir"
 	sed "s|/usr/sbin/copyledgerd|$prefix/sbin/copyledgerd|g" "$file" >"$root/$dir/$name"
 	chmod 0644 "$root/$dir/$name"

@@ -173,5 +173,7 @@ def test_install_puts_each_file_in_its_place(tmp_path):
         (ROOT / "schemas/io.copyledger.varlink").read_text()
     assert (at / "share/man/man8/copyledgerd.8").read_text() == "/opt/x/sbin/copyledgerd\n"
     assert (at / "share/copyledger/sysctl/60-copyledger-perf.conf").exists()
+    assert "complete -F" in (at / "share/bash-completion/completions/copyledger").read_text()
+    assert (at / "share/zsh/vendor-completions/_copyledger").read_text().startswith("#compdef copyledger\n")
     for unit in (at / "lib/systemd/system").glob("*.service"):
         assert "/usr/sbin/copyledgerd" not in unit.read_text()
