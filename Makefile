@@ -170,7 +170,7 @@ install: all man ## Install programs, units, manual pages and completions below 
 	@tools/install.sh "$(O)" "$(DESTDIR)" "$(PREFIX)"
 deb: ## Build the Debian package
 	@tools/deb.sh "$(BUILD)"
-deb-check: deb ## lintian, then install, upgrade, remove and purge the package in a chroot
+deb-check: deb ## lintian, then the life of the package in a chroot and under systemd
 	@tools/deb-check.sh "$(BUILD)"
 clean: ## Remove what was built
 	rm -rf $(BUILD)

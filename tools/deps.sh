@@ -12,7 +12,7 @@ declare -A sets=(
 	[programs]="nginx-light redis-server redis-tools prometheus chromium chromium-driver python3-selenium
 		openssh-server openssh-client"
 	[deb]="debhelper dpkg-dev python3 scdoc"
-	[deb-check]="lintian mmdebstrap debian-archive-keyring python3 python3-pytest python3-jsonschema"
+	[deb-check]="lintian mmdebstrap systemd-container debian-archive-keyring python3 python3-pytest python3-jsonschema"
 	[vm]="qemu-system-x86 busybox-static cpio xz-utils zstd kmod jq iproute2 util-linux dash iperf3 ethtool
 		tcpdump python3 debian-archive-keyring"
 	[bench]="iperf3 bpftrace python3"

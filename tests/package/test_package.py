@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The Debian package: how it is built, what lintian says, and its life in a chroot: installed, upgraded, removed, purged."""
+"""The Debian package: how it is built, what lintian says, its life in a chroot and under systemd, from installation to purge."""
 import ast
+import json
 import os
 import re
 import shutil
@@ -122,19 +123,18 @@ def test_without_git_it_is_the_same_package_and_the_tree_stays_clean(tmp_path):
 
 # ---- its life in a chroot ----
 
-def dependencies():
-    """One package for each relation; of those that make users the one without systemd, which no chroot needs."""
+def dependencies(prefer):
+    """One package for each relation, the preferred one of alternatives."""
     for relation in field("Depends").split(","):
         names = [alternative.split()[0] for alternative in relation.split("|")]
-        yield next((name for name in names if "standalone" in name), names[0])
+        yield prefer if prefer in names else names[0]
 
 
-@pytest.fixture(scope="session")
-def base():
-    """A minimal Debian with what the package depends on, as a tarball; made once for these dependencies."""
+def debian(*packages):
+    """A minimal Debian with these packages, as a tarball; made once."""
     if os.geteuid() != 0:
         pytest.skip("a chroot is for root")
-    packages = sorted({*dependencies(), "systemd-standalone-tmpfiles"})
+    packages = sorted(packages)
     path = CACHE / "chroot" / f"{SUITE}_{zlib.crc32(repr((packages, field('Depends'))).encode()):08x}.tar"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -144,6 +144,12 @@ def base():
                 f"deb {mirror} {SUITE} main")
             Path(folder, "base.tar").rename(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def base():
+    """Without systemd, which makes no users in a chroot that something smaller could not make."""
+    return debian(*dependencies("systemd-standalone-sysusers"), "systemd-standalone-tmpfiles")
 
 
 class Chroot:
@@ -271,3 +277,92 @@ def test_removed_it_keeps_results_and_purged_it_leaves_nothing(chroot, older):
     left = [line.split(":")[0] for name in ("passwd", "group") for line in chroot.path(f"etc/{name}").read_text().splitlines()
             if "copyledger" in line]
     assert left == ["copyledger", "copyledger"], "its user and group alone: an id that files may have is not given away"
+
+
+# ---- under systemd ----
+
+# Each step is a name and a command; its output and exit status go into a file of that name.
+LIFE = {
+    "install": "apt-get -y install /root/older.deb",
+    "states": "systemctl is-active copyledgerd.socket copyledgerd.service; systemctl is-enabled copyledgerd.socket copyledgerd.service",
+    "first": "copyledger list",
+    "started": "systemctl is-active copyledgerd.service; systemctl show -P MainPID copyledgerd.service",
+    "run": "copyledger run --mode one-copy --path veth --duration 100ms --warmup 0 --json",
+    "reload": "echo threads_max = 7 >>/etc/copyledger/copyledgerd.conf; systemctl reload copyledgerd && copyledger info",
+    "bad": "echo x >>/etc/copyledger/copyledgerd.conf; systemctl reload copyledgerd",
+    "kept": "sed -i '$d' /etc/copyledger/copyledgerd.conf; copyledger info",
+    "upgrade": "apt-get -y -o Dpkg::Options::=--force-confold install /root/package.deb",
+    "restarted": "systemctl is-active copyledgerd.service; systemctl show -P MainPID copyledgerd.service; copyledger list",
+    "idle": "systemctl stop copyledgerd.service; dpkg -i /root/package.deb; systemctl is-active copyledgerd.service",
+    "again": "copyledger list",
+    "remove": "apt-get -y remove copyledger; systemctl is-active copyledgerd.socket copyledgerd.service; ls /var/lib/copyledger",
+    "purge": "apt-get -y purge copyledger",
+    "left": "find / -xdev -name '*copyledger*' -not -path '/root/*'; cat /proc/[0-9]*/comm | grep copyledger",
+    "failed": "systemctl --failed --no-legend",
+}
+UNIT = """[Unit]
+After=dbus.service
+[Service]
+Type=oneshot
+ExecStart=/bin/bash /root/life
+"""
+
+
+@pytest.fixture(scope="module")
+def life(older):
+    """What the steps said, in a container that systemd runs: name: (status, text)."""
+    if not shutil.which("systemd-nspawn"):
+        pytest.skip("no systemd-nspawn (package systemd-container)")
+    container = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--link-journal=no", "--capability=all",
+                 "--system-call-filter=bpf perf_event_open"]
+    with tempfile.TemporaryDirectory(prefix="copyledger-container.") as folder:
+        run("tar", "-C", folder, "-xf", debian(*dependencies("systemd"), "systemd-sysv", "dbus"))
+        tried = subprocess.run([*container, "-D", folder, "true"], capture_output=True, text=True, timeout=60,
+                               stdin=subprocess.DEVNULL)
+        if tried.returncode != 0:
+            pytest.skip(f"systemd-nspawn does not go here: {tried.stderr.strip()[-200:]}")
+        root, units = Path(folder, "root"), Path(folder, "etc/systemd/system")
+        shutil.copy(older, root / "older.deb")
+        shutil.copy(DEB, root / "package.deb")
+        (root / "life").write_text("export DEBIAN_FRONTEND=noninteractive\n" + "".join(
+            f"{{ {command}; }} >/root/said.{name} 2>&1; echo $? >/root/status.{name}\n" for name, command in LIFE.items())
+            + "systemctl poweroff\n")
+        (units / "life.service").write_text(UNIT)
+        (units / "multi-user.target.wants").mkdir(exist_ok=True)
+        (units / "multi-user.target.wants/life.service").symlink_to("../life.service")
+        done = subprocess.run([*container, "-D", folder, "--boot"], capture_output=True, text=True, timeout=300, errors="replace",
+                              stdin=subprocess.DEVNULL)
+        assert (root / "status.failed").exists(), done.stdout[-2000:] + done.stderr[-2000:]
+        return {name: (int((root / f"status.{name}").read_text()), (root / f"said.{name}").read_text()) for name in LIFE}
+
+
+def test_the_socket_listens_and_starts_the_daemon(life):
+    assert life["install"][0] == 0, life["install"]
+    assert life["states"][1].split() == ["active", "inactive", "enabled", "disabled"]
+    assert life["first"] == (0, "no runs\n") and life["started"][1].startswith("active\n")
+
+
+def test_the_service_measures(life):
+    status, text = life["run"]
+    assert status == 0, text
+    result = json.loads(text)
+    assert result["state"] == "done" and result["ledger"]["balanced"] and result["app"]["bytes_received"] > 0
+
+
+def test_a_reload_takes_the_new_configuration_and_no_bad_one(life):
+    assert life["reload"][0] == 0 and re.search(r"threads_max\s+7$", life["reload"][1], re.M), life["reload"]
+    assert life["bad"][0] != 0 and re.search(r"threads_max\s+7$", life["kept"][1], re.M), life["kept"]
+
+
+def test_an_upgrade_starts_the_new_daemon_if_one_ran(life):
+    assert life["upgrade"][0] == 0, life["upgrade"]
+    active, pid, *listed = life["restarted"][1].splitlines()
+    assert active == "active" and pid not in ("0", life["started"][1].split()[1]) and "done" in " ".join(listed)
+    assert life["idle"][1].endswith("\ninactive\n"), life["idle"]
+    assert life["again"][0] == 0 and "done" in life["again"][1]
+
+
+def test_removal_stops_both(life):
+    assert life["remove"][1].endswith("\ninactive\ninactive\ncopyledger.db\n"), life["remove"]
+    assert life["purge"][0] == 0 and life["left"][1] == ""
+    assert life["failed"] == (0, "")
