@@ -161,7 +161,7 @@ bench: ## Throughput against the peers, ledger on and off, in interleaved pairs
 
 # Manual pages: prose of doc/man/ with what the programs, the configuration and the interface say of themselves.
 man: $(patsubst doc/man/%.scd,$(O)/man/%,$(wildcard doc/man/*.scd)) ## Write the manual pages (wants scdoc)
-$(O)/man/%: doc/man/%.scd tools/manpage schemas/io.copyledger.varlink $(O)/copyledger $(O)/copyledgerd
+$(O)/man/%: doc/man/%.scd tools/manpage schemas/io.copyledger.varlink $(PROGRAMS)
 	@mkdir -p $(@D)
 	$(say) MAN $@
 	$(Q)tools/manpage $< $(O) >$@.tmp && mv $@.tmp $@
