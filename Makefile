@@ -23,8 +23,9 @@ say = @$(if $(V),:,printf '  %-5s %s\n')
 
 CFLAGS ?= -O2 -g
 CFLAGS_ALL := -std=gnu11 -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
-	-Wno-unused-parameter -fstack-protector-strong -D_GNU_SOURCE -D_FORTIFY_SOURCE=2 \
-	-DCOPYLEDGER_VERSION='"$(VERSION)"' $(CFLAGS) $(SAN_$(SAN))
+	-Wno-unused-parameter -fstack-protector-strong -D_GNU_SOURCE \
+	$(if $(findstring _FORTIFY_SOURCE,$(CPPFLAGS) $(CFLAGS)),,-D_FORTIFY_SOURCE=2) \
+	-DCOPYLEDGER_VERSION='"$(VERSION)"' $(CPPFLAGS) $(CFLAGS) $(SAN_$(SAN))
 LDFLAGS_ALL := $(LDFLAGS) $(SAN_$(SAN)) -pthread
 
 # Who may include whom: the include path of each folder says it.
@@ -62,16 +63,20 @@ $(O)/%.o: %.c
 
 $(call obj,$(SRC_daemon)): $(BUILD)/bpf/ledger.skel.h $(BUILD)/bpf/ledger_nocast.skel.h $(BUILD)/gen/varlink_text.h
 
+# The lines of its source are in the object: without the folder, so that it is the same wherever it is built.
+BPF_CFLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Werror -D__TARGET_ARCH_$(ARCH) -Ivmlinux/$(ARCH) -Ibpf \
+	-ffile-prefix-map=$(CURDIR)=.
+
 $(BUILD)/bpf/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h bpf/*.def) vmlinux/$(ARCH)/vmlinux.h
 	@mkdir -p $(@D)
 	$(say) BPF $@
-	$(Q)$(CLANG) -target bpf -mcpu=v3 -O2 -g -Wall -Werror -D__TARGET_ARCH_$(ARCH) -Ivmlinux/$(ARCH) -Ibpf -c $< -o $@
+	$(Q)$(CLANG) $(BPF_CFLAGS) -c $< -o $@
 
 # The same source for kernels before 6.2: see there.
 $(BUILD)/bpf/ledger_nocast.bpf.o: bpf/ledger.bpf.c $(wildcard bpf/*.h bpf/*.def) vmlinux/$(ARCH)/vmlinux.h
 	@mkdir -p $(@D)
 	$(say) BPF $@
-	$(Q)$(CLANG) -target bpf -mcpu=v3 -O2 -g -Wall -Werror -D__TARGET_ARCH_$(ARCH) -Ivmlinux/$(ARCH) -Ibpf -DNO_RDONLY_CAST -c $< -o $@
+	$(Q)$(CLANG) $(BPF_CFLAGS) -DNO_RDONLY_CAST -c $< -o $@
 
 $(BUILD)/bpf/%.skel.h: $(BUILD)/bpf/%.bpf.o
 	$(say) SKEL $@
@@ -154,11 +159,22 @@ soak: all ## Runs and watches for SOAK_S=7200 seconds: nothing grows
 bench: ## Throughput against the peers, ledger on and off, in interleaved pairs
 	@tools/bench.sh
 
-install: all ## Install programs and units below DESTDIR
+# Manual pages: prose of doc/man/ with what the programs, the configuration and the interface say of themselves.
+man: $(patsubst doc/man/%.scd,$(O)/man/%,$(wildcard doc/man/*.scd)) ## Write the manual pages (wants scdoc)
+$(O)/man/%: doc/man/%.scd tools/manpage schemas/io.copyledger.varlink $(PROGRAMS)
+	@mkdir -p $(@D)
+	$(say) MAN $@
+	$(Q)tools/manpage $< $(O) >$@.tmp && mv $@.tmp $@
+
+install: all man ## Install programs, units, manual pages and completions below DESTDIR
 	@tools/install.sh "$(O)" "$(DESTDIR)" "$(PREFIX)"
+deb: ## Build the Debian package
+	@tools/deb.sh "$(BUILD)"
+deb-check: deb ## lintian, then the life of the package in a chroot and under systemd
+	@tools/deb-check.sh "$(BUILD)"
 clean: ## Remove what was built
 	rm -rf $(BUILD)
 
-.PHONY: all help deps quickstart check asan tsan fuzz fuzz-programs torture soak vm vm-doc bench install clean unit-programs
+.PHONY: all help deps quickstart check asan tsan fuzz fuzz-programs torture soak vm vm-doc bench man install deb deb-check clean unit-programs
 .DELETE_ON_ERROR:
 -include $(shell [ -d $(O) ] && find $(O) -name '*.d')

@@ -18,7 +18,7 @@ static const struct opt watch_options[] = {
 	{"netns", 0, "NAME", NULL, NULL, 0,
 		"sockets of this network namespace: a name of /run/netns, or an inode number"},
 	{"all", 'a', NULL, NULL, NULL, 0, "all sockets that you may watch"},
-	{"by", 'b', "KIND", NULL, NULL, 0, "a row a process (the default) or a socket"},
+	{"by", 'b', "KIND", NULL, NULL, 0, "what a row is: process (the default) or socket"},
 	{"interval", 'i', "TIME", "interval_ms", opt_duration, 0,
 		"between two views, as in 500ms (default 1s)"},
 	{"duration", 'd', "TIME", "duration_ms", opt_duration, 0,

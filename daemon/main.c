@@ -57,7 +57,7 @@ static void help(void)
 	       "  --loadgen PATH    the load generator (default: beside this program, else " LOADGEN_INSTALLED
 	       ")\n"
 	       "  --config FILE     lower limits, a line each: name = number\n"
-	       "                    (default: $CONFIGURATION_DIRECTORY/" CONFIG_NAME ", if it is there)\n"
+	       "                    (default: $CONFIGURATION_DIRECTORY/" CONFIG_NAME ", if it is there);\n"
 	       "                    read again on SIGHUP\n"
 	       "  --check-config    read the configuration, say whether it is good, and exit\n"
 	       "  --print-config    print a configuration file with every setting, its meaning and default, "

@@ -8,11 +8,13 @@ declare -A sets=(
 	[build]="gcc make clang llvm bpftool libbpf-dev libelf-dev zlib1g-dev libjson-c-dev libsystemd-dev libsqlite3-dev
 		libmnl-dev liburing-dev pkg-config"
 	[check]="libcmocka-dev python3 python3-pytest python3-pytest-xdist python3-jsonschema python3-scipy gnuplot-nox iperf3 bpftrace
-		strace sqlite3 systemd clang-format iproute2 util-linux curl openssl"
+		strace sqlite3 systemd scdoc mandoc man-db groff-base zsh clang-format iproute2 util-linux curl openssl"
 	[programs]="nginx-light redis-server redis-tools prometheus chromium chromium-driver python3-selenium
 		openssh-server openssh-client"
+	[deb]="debhelper dpkg-dev python3 scdoc"
+	[deb-check]="lintian mmdebstrap systemd-container debian-archive-keyring python3 python3-pytest python3-jsonschema"
 	[vm]="qemu-system-x86 busybox-static cpio xz-utils zstd kmod jq iproute2 util-linux dash iperf3 ethtool
-		tcpdump python3 debian-archive-keyring"
+		tcpdump python3 debian-archive-keyring mmdebstrap"
 	[bench]="iperf3 bpftrace python3"
 )
 

@@ -26,19 +26,23 @@ place() {
 	packaging/*.service | packaging/*.socket) echo lib/systemd/system ;;
 	packaging/*sysusers*.conf) echo lib/sysusers.d ;;
 	packaging/*tmpfiles*.conf) echo lib/tmpfiles.d ;;
+	packaging/*-perf.conf) echo share/copyledger/sysctl ;; # where it does nothing until it is copied
+	packaging/completion/*.bash) echo share/bash-completion/completions ;;
+	packaging/completion/_*) echo share/zsh/vendor-completions ;;
 	schemas/*.json | schemas/*.varlink) echo share/copyledger/schemas ;;
-	doc/*.[1-8]) echo "share/man/man${1##*.}" ;;
+	*/man/*.[1-8]) echo "share/man/man${1##*.}" ;;
 	esac
 }
 
 shopt -s nullglob
-for file in packaging/* schemas/* doc/*; do
+for file in packaging/* packaging/completion/* schemas/* "$build"/man/*; do
 	dir=$(place "$file")
 	[ -n "$dir" ] || continue
 	# copyledger.sysusers.conf is installed as sysusers.d/copyledger.conf
 	name=$(basename "$file")
 	name=${name/.sysusers/}
 	name=${name/.tmpfiles/}
+	name=${name%.bash}
 	install -d "$root/$dir"
 	sed "s|/usr/sbin/copyledgerd|$prefix/sbin/copyledgerd|g" "$file" >"$root/$dir/$name"
 	chmod 0644 "$root/$dir/$name"

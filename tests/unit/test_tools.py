@@ -150,7 +150,7 @@ def test_an_unknown_set_names_the_known(debian):
     for sets in ((), ("bild",)):
         done, verbs = debian(*sets)
         assert done.returncode == 1 and verbs == []
-        assert "bench build check programs vm" in done.stderr
+        assert "bench build check deb deb-check programs vm" in done.stderr
 
 
 def test_install_puts_each_file_in_its_place(tmp_path):
@@ -161,6 +161,8 @@ def test_install_puts_each_file_in_its_place(tmp_path):
     for name in ("copyledgerd", "copyledger", "copyledger-loadgen"):
         (built / name).write_text(name)
         (built / name).chmod(0o755)
+    (built / "man").mkdir()
+    (built / "man/copyledgerd.8").write_text("/usr/sbin/copyledgerd\n")
     done = run(TOOLS / "install.sh", built, tmp_path / "root", "/opt/x")
     assert done.returncode == 0, done.stderr
     at = tmp_path / "root/opt/x"
@@ -169,5 +171,9 @@ def test_install_puts_each_file_in_its_place(tmp_path):
         assert os.access(at / name, os.X_OK)
     assert (at / "share/copyledger/schemas/io.copyledger.varlink").read_text() == \
         (ROOT / "schemas/io.copyledger.varlink").read_text()
+    assert (at / "share/man/man8/copyledgerd.8").read_text() == "/opt/x/sbin/copyledgerd\n"
+    assert (at / "share/copyledger/sysctl/60-copyledger-perf.conf").exists()
+    assert "complete -F" in (at / "share/bash-completion/completions/copyledger").read_text()
+    assert (at / "share/zsh/vendor-completions/_copyledger").read_text().startswith("#compdef copyledger\n")
     for unit in (at / "lib/systemd/system").glob("*.service"):
         assert "/usr/sbin/copyledgerd" not in unit.read_text()

@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # Finds a Debian kernel for a row of the table, in the cache or else in the archive: prints a folder with vmlinuz and modules.
-# kernel.sh --mirror prints where this system gets Debian from.
-# shellcheck disable=SC2016 # $(REPO_URI) and the like are apt's own
+# shellcheck disable=SC2016 # $(CODENAME) and the like are apt's own
 set -euo pipefail
 
+here=$(cd "$(dirname "$0")" && pwd)
 cache=${COPYLEDGER_VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/copyledger/vm}
 apt_max_age_min=1440 # lists of a foreign suite are fetched again after a day
 
@@ -27,15 +27,6 @@ fail() {
 	exit 1
 }
 
-# The mirror is whatever this machine's apt uses for Debian itself, so that a proxy or a local mirror serves here too.
-mirror() {
-	local codename
-	# shellcheck disable=SC1091
-	codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
-	apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(ORIGIN) $(LABEL)' 'Created-By: Packages' |
-		awk -v release="$codename" '($2 == release || $3 == "Debian") && $4 != "Debian-Security" { print $1; exit }'
-}
-
 served_by_system() {
 	apt-get indextargets --format '$(CODENAME)' 'Created-By: Packages' 'Origin: Debian' | grep -qx "$1"
 }
@@ -43,8 +34,7 @@ served_by_system() {
 # A private apt: its own sources and lists, so that the system's apt never hears of the foreign suite.
 private_apt() {
 	local suite=$1 dir=$cache/apt/$1 keyring=/usr/share/keyrings/debian-archive-keyring.gpg uri
-	uri=$(mirror)
-	[ -n "$uri" ] || fail "the apt sources of this system name no Debian mirror"
+	uri=$("$here/../../tools/mirror.sh") || exit 1
 	[ -r "$keyring" ] || fail "no $keyring (package debian-archive-keyring)"
 	mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial"
 	echo "deb [signed-by=$keyring] $uri $suite main" >"$dir/sources.list"
@@ -124,7 +114,4 @@ main() {
 	echo "$dir"
 }
 
-case ${1:?usage: kernel.sh ROW|--mirror} in
---mirror) mirror ;;
-*) main "$1" ;;
-esac
+main "${1:?usage: kernel.sh ROW}"

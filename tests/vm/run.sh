@@ -121,6 +121,8 @@ main() {
 		broken "$*" "no $emulator (package qemu-system-x86)"
 	elif ! make -s -j"$(nproc)" -C "$top" BUILD="$build" all; then
 		broken "$*" "the programs do not build"
+	elif ! "$top/tools/deb.sh" "$build"; then
+		broken "$*" "the package does not build"
 	else
 		run_rows "$@"
 		compare "$@"

@@ -154,7 +154,7 @@ counters_need_the_sysctl() {
 	sysctl -qw kernel.perf_event_paranoid=3 # Debian's default
 	as member copyledger run --mode one-copy --duration 50ms --warmup 0ms --json >$doc
 	[[ $(fact '.perf.sender.task_clock_ns.reason') == *paranoid* ]] || fact .perf.sender.task_clock_ns
-	cp /usr/share/doc/copyledger/examples/60-copyledger-perf.conf /etc/sysctl.d/ && sysctl -q --system >/dev/null
+	cp /usr/share/copyledger/sysctl/60-copyledger-perf.conf /etc/sysctl.d/ && sysctl -q --system >/dev/null
 	as member copyledger run --mode one-copy --duration 50ms --warmup 0ms --json >$doc
 	[ "$(fact '.perf.sender.task_clock_ns | if type == "object" then .value else . end // 0')" -gt 0 ] || fact .perf.sender.task_clock_ns
 }

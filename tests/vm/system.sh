@@ -32,7 +32,7 @@ base() {
 		mkdir -p "$cache"
 		mmdebstrap --quiet --format=tar --mode=root --variant=essential --include="$(IFS=, && echo "${include[*]}")" \
 			--aptopt='Acquire::Languages "none"' --dpkgopt='path-exclude=/usr/share/doc/*' \
-			--dpkgopt='path-exclude=/usr/share/locale/*' $suite "$name.$$" "$("$here/kernel.sh" --mirror)" >&2 ||
+			--dpkgopt='path-exclude=/usr/share/locale/*' $suite "$name.$$" "$("$here/../../tools/mirror.sh")" >&2 ||
 			fail "mmdebstrap cannot make a system of $suite"
 		mv "$name.$$" "$name"
 	fi
@@ -74,7 +74,7 @@ main() {
 	tar -C "$root" -xf "$tarball" "${excluded[@]}"
 	mkdir -p "$root/usr/lib/modules" "$root/packages"
 	cp -a "$kernel"/lib/modules/* "$root/usr/lib/modules/"
-	cp "$packages"/*.deb "$root/packages/" || fail "no packages in $packages"
+	cp "$packages"/copyledger_*.deb "$root/packages/" || fail "no packages in $packages"
 	install -m 755 "$here/service.sh" "$root/service.sh"
 	install -m 644 "$here/tap.sh" "$root/tap.sh"
 	ln -sf /usr/lib/systemd/systemd "$root/init"
