@@ -32,11 +32,13 @@ INC_common := -iquote common
 INC_loadgen := -iquote common -iquote loadgen
 JSON_CFLAGS := $(shell pkg-config --cflags json-c 2>/dev/null || echo -I/usr/include/json-c)
 INC_daemon = $(JSON_CFLAGS) -iquote common -iquote loadgen -iquote bpf -iquote daemon -iquote $(BUILD)/bpf -iquote $(BUILD)/gen
-INC_cli := $(JSON_CFLAGS) -iquote common -iquote cli -iquote $(BUILD)/gen
+INC_client := $(JSON_CFLAGS) -iquote common -iquote client
+INC_cli := $(JSON_CFLAGS) -iquote common -iquote client -iquote cli -iquote $(BUILD)/gen
 
 SRC_common := $(wildcard common/*.c)
 SRC_loadgen := $(wildcard loadgen/*.c)
 SRC_daemon := $(wildcard daemon/*.c)
+SRC_client := $(wildcard client/*.c)
 SRC_cli := $(wildcard cli/*.c)
 obj = $(patsubst %.c,$(O)/%.o,$(1))
 MAINS := loadgen/main.c daemon/main.c cli/main.c
@@ -96,7 +98,7 @@ $(O)/copyledger-loadgen: $(call obj,$(SRC_loadgen) $(SRC_common))
 $(O)/copyledgerd: $(call obj,$(SRC_daemon) $(filter-out loadgen/main.c,$(SRC_loadgen)) $(SRC_common))
 	$(say) LD $@
 	$(Q)$(CC) $(LDFLAGS_ALL) $^ -o $@ $(LIBS_daemon)
-$(O)/copyledger: $(call obj,$(SRC_cli) $(SRC_common))
+$(O)/copyledger: $(call obj,$(SRC_cli) $(SRC_client) $(SRC_common))
 	$(say) LD $@
 	$(Q)$(CC) $(LDFLAGS_ALL) $^ -o $@ $(LIBS_cli)
 
@@ -104,7 +106,7 @@ $(O)/copyledger: $(call obj,$(SRC_cli) $(SRC_common))
 UNIT_SRC := $(wildcard tests/unit/*/test_*.c)
 UNIT_BIN := $(patsubst tests/unit/%.c,$(O)/unit/%,$(UNIT_SRC))
 UNIT_LIB := $(call obj,$(filter-out $(MAINS),$(SRC_daemon) $(SRC_loadgen) $(SRC_common)))
-CLI_LIB := $(call obj,$(filter-out $(MAINS),$(SRC_cli) $(SRC_common)))
+CLI_LIB := $(call obj,$(filter-out $(MAINS),$(SRC_cli) $(SRC_client) $(SRC_common)))
 $(O)/unit/cli/%: tests/unit/cli/%.c $(CLI_LIB)
 	@mkdir -p $(@D)
 	$(say) TEST $@

@@ -31,6 +31,9 @@ def test_the_house_keeps_its_measures():
     ("common/a.c", C_HEAD + '#include "b.h"\n', None),
     ("daemon/a.c", C_HEAD + '#include "wire.h"\n#include "shared.h"\n#include <json.h>\n', None),
     ("cli/a.c", C_HEAD + '#include "b.h"\n#include <json.h>\n', None),
+    ("cli/a.c", C_HEAD + '#include "c.h"\n', None),
+    ("client/a.c", C_HEAD + '#include "c.h"\n#include <json.h>\n', None),
+    ("daemon/a.c", C_HEAD + '#include "c.h"\n', "daemon/a.c:3: daemon/ may not include client/c.h"),
     ("common/a.c", C_HEAD + '#include "../daemon/d.h"\n', "common/a.c:3: common/ may not include daemon/d.h"),
     ("loadgen/a.c", C_HEAD + '#include "d.h"\n', "loadgen/a.c:3: loadgen/ may not include daemon/d.h"),
     ("daemon/a.c", C_HEAD + '#include "lane.h"\n', "daemon/a.c:3: daemon/ may not include loadgen/lane.h"),
@@ -47,7 +50,7 @@ def test_the_house_keeps_its_measures():
 ])
 def test_includes_and_openings(tmp_path, path, text, finding):
     for name, head in (("common/b.h", C_HEAD), ("loadgen/wire.h", C_HEAD), ("loadgen/lane.h", C_HEAD),
-                       ("daemon/d.h", C_HEAD), ("bpf/shared.h", BPF_HEAD), (path, text)):
+                       ("daemon/d.h", C_HEAD), ("client/c.h", C_HEAD), ("bpf/shared.h", BPF_HEAD), (path, text)):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(head)
     (tmp_path / "cli").mkdir(exist_ok=True)
