@@ -287,6 +287,13 @@ static int cmd_info(struct call *c, struct fault *reterr)
 	return info ? reply(c, info) : -ENOMEM;
 }
 
+static int cmd_totals(struct call *c, struct fault *reterr)
+{
+	json_object *totals = manager_totals(c->manager);
+
+	return totals ? reply(c, totals) : -ENOMEM;
+}
+
 struct list_parameters {
 	uint32_t limit;
 	char mode[32], label[LIMIT_LABEL * UTF8_MAX + 1], state[16], since[48], until[48];
@@ -866,7 +873,8 @@ static int cmd_watch(struct call *c, struct fault *reterr)
 		spec.interval_ms = spec.duration_ms;
 	spec.only_uid = c->uid != 0;
 	spec.uid = c->uid;
-	return observe_start(manager_event(c->manager), &spec, watch_reported, c, &c->observer, reterr);
+	return observe_start(manager_event(c->manager), manager_observers(c->manager), &spec, watch_reported, c,
+		&c->observer, reterr);
 }
 
 /* ---- sweeps ---- */
@@ -1096,6 +1104,7 @@ static const struct command commands[] = {
 	{STANDARD ".GetInterfaceDescription", describe_members, cmd_describe, ACCESS_READ,
 		"the text of an interface"},
 	{INTERFACE ".GetInfo", no_members, cmd_info, ACCESS_READ, "version, state and limits of the daemon"},
+	{INTERFACE ".GetTotals", no_members, cmd_totals, ACCESS_READ, "sums since the daemon started"},
 	{INTERFACE ".Probe", probe_members, cmd_probe, ACCESS_READ,
 		"what this machine can show, and why not the rest"},
 	{INTERFACE ".StartRun", start_members, cmd_start, ACCESS_RUN, "queue a measured transfer"},
