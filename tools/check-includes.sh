@@ -10,6 +10,7 @@ declare -A may=(
 	[loadgen]="common/* loadgen/*"
 	[client]="common/* client/*"
 	[cli]="common/* client/* cli/* generated/report_html.h"
+	[exporter]="common/* client/* exporter/*"
 	[daemon]="common/* daemon/* loadgen/wire.h loadgen/peer.h loadgen/mode.h bpf/shared.h bpf/*.def generated/*"
 	[bpf]="bpf/* generated/vmlinux.h"
 )
@@ -19,6 +20,7 @@ declare -A must_not=(
 	[loadgen]="json* bpf/* systemd/* sqlite3.h"
 	[client]="bpf/* systemd/* sqlite3.h libmnl/*"
 	[cli]="bpf/* systemd/* sqlite3.h libmnl/*"
+	[exporter]="bpf/* sqlite3.h libmnl/*"
 	[daemon]=""
 	[bpf]="std* json* systemd/* sqlite3.h"
 )
@@ -44,7 +46,7 @@ matches() {
 # The file that a quoted include of $1 names, as the compiler finds it: beside the file, then in the folders in order.
 resolve() {
 	local file=$1 header=$2 dir
-	for dir in "$(dirname "$file")" common loadgen bpf daemon client cli; do
+	for dir in "$(dirname "$file")" common loadgen bpf daemon client cli exporter; do
 		if [ -f "$dir/$header" ]; then
 			realpath --relative-to=. "$dir/$header"
 			return
@@ -106,11 +108,11 @@ check_opening() {
 }
 
 shopt -s nullglob globstar
-for file in {common,loadgen,client,cli,daemon,bpf}/*.{c,h,def}; do
+for file in {common,loadgen,client,cli,exporter,daemon,bpf}/*.{c,h,def}; do
 	check_includes "$file"
 	check_bpf_ifdef "$file"
 done
-for file in {common,loadgen,client,cli,daemon,bpf}/*.{c,h,def} tests/**/*.{c,h,py,sh} tools/*; do
+for file in {common,loadgen,client,cli,exporter,daemon,bpf}/*.{c,h,def} tests/**/*.{c,h,py,sh} tools/*; do
 	[ -f "$file" ] && check_opening "$file"
 done
 [ $findings -eq 0 ] || {
