@@ -34,6 +34,8 @@ def test_the_house_keeps_its_measures():
     ("cli/a.c", C_HEAD + '#include "c.h"\n', None),
     ("client/a.c", C_HEAD + '#include "c.h"\n#include <json.h>\n', None),
     ("daemon/a.c", C_HEAD + '#include "c.h"\n', "daemon/a.c:3: daemon/ may not include client/c.h"),
+    ("exporter/a.c", C_HEAD + '#include "c.h"\n#include <microhttpd.h>\n', None),
+    ("exporter/a.c", C_HEAD + '#include "d.h"\n', "exporter/a.c:3: exporter/ may not include daemon/d.h"),
     ("common/a.c", C_HEAD + '#include "../daemon/d.h"\n', "common/a.c:3: common/ may not include daemon/d.h"),
     ("loadgen/a.c", C_HEAD + '#include "d.h"\n', "loadgen/a.c:3: loadgen/ may not include daemon/d.h"),
     ("daemon/a.c", C_HEAD + '#include "lane.h"\n', "daemon/a.c:3: daemon/ may not include loadgen/lane.h"),
@@ -161,16 +163,19 @@ def test_install_puts_each_file_in_its_place(tmp_path):
     built.mkdir()
     done = run(TOOLS / "install.sh", built, tmp_path / "root", "/opt/x")
     assert done.returncode == 1 and "copyledgerd is missing" in done.stderr
-    for name in ("copyledgerd", "copyledger", "copyledger-loadgen"):
+    for name in ("copyledgerd", "copyledger", "copyledger-loadgen", "copyledger-exporter"):
         (built / name).write_text(name)
         (built / name).chmod(0o755)
     done = run(TOOLS / "install.sh", built, tmp_path / "root", "/opt/x")
     assert done.returncode == 0, done.stderr
     at = tmp_path / "root/opt/x"
-    for name in ("sbin/copyledgerd", "bin/copyledger", "libexec/copyledger/copyledger-loadgen"):
+    for name in ("sbin/copyledgerd", "sbin/copyledger-exporter", "bin/copyledger", "libexec/copyledger/copyledger-loadgen"):
         assert (at / name).read_text() == Path(name).name
         assert os.access(at / name, os.X_OK)
     assert (at / "share/copyledger/schemas/io.copyledger.varlink").read_text() == \
         (ROOT / "schemas/io.copyledger.varlink").read_text()
     for unit in (at / "lib/systemd/system").glob("*.service"):
-        assert "/usr/sbin/copyledgerd" not in unit.read_text()
+        assert "/usr/sbin/copyledger" not in unit.read_text() and f"=/opt/x/sbin/{unit.stem}\n" in unit.read_text()
+    for name in ("prometheus/copyledger.rules.yml", "grafana/copyledger.json"):
+        assert (at / "share/copyledger" / name).read_text() == (ROOT / "packaging" / name).read_text()
+    assert (at / "lib/systemd/system/copyledger-exporter.socket").exists()
