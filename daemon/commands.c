@@ -873,8 +873,8 @@ static int cmd_watch(struct call *c, struct fault *reterr)
 		spec.interval_ms = spec.duration_ms;
 	spec.only_uid = c->uid != 0;
 	spec.uid = c->uid;
-	return observe_start(manager_event(c->manager), manager_observers(c->manager), &spec, watch_reported, c,
-		&c->observer, reterr);
+	return observe_start(manager_event(c->manager), manager_observers(c->manager), &spec, watch_reported,
+		c, &c->observer, reterr);
 }
 
 /* ---- sweeps ---- */

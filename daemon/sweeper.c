@@ -31,7 +31,7 @@ struct active {
 struct sweeper {
 	struct manager *manager;
 	struct store *disk, *memory;
-	struct active *list; /* the first one runs */
+	struct active *list;                   /* the first one runs */
 	uint64_t done, cancelled, interrupted; /* since the start */
 };
 

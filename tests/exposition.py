@@ -42,11 +42,17 @@ class Exporter:
         finally:
             connection.close()
 
-    def values(self, timeout=30, **headers):
-        """{sample as it is written: its value} of a scrape."""
-        status, _, text = self.get(timeout=timeout, **headers)
+    def scrape(self, **headers):
+        """{sample as it is written: its value}."""
+        status, _, text = self.get(timeout=60, **headers)
         assert status == 200
         return parse(text)
+
+    def values(self, up=1, **headers):
+        """The first scrape for which the daemon is up, or not: on a loaded machine it may not answer within the time-out."""
+        found = wait_for(lambda: (v := self.scrape(**headers))["copyledger_up"] == up and v, seconds=60)
+        assert found, f"copyledger_up is not {up}: {self.said() if hasattr(self, 'log') else ''}"
+        return found
 
     def connect(self, timeout=30):
         return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
