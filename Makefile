@@ -33,22 +33,27 @@ INC_common := -iquote common
 INC_loadgen := -iquote common -iquote loadgen
 JSON_CFLAGS := $(shell pkg-config --cflags json-c 2>/dev/null || echo -I/usr/include/json-c)
 INC_daemon = $(JSON_CFLAGS) -iquote common -iquote loadgen -iquote bpf -iquote daemon -iquote $(BUILD)/bpf -iquote $(BUILD)/gen
-INC_cli := $(JSON_CFLAGS) -iquote common -iquote cli -iquote $(BUILD)/gen
+INC_client := $(JSON_CFLAGS) -iquote common -iquote client
+INC_cli := $(JSON_CFLAGS) -iquote common -iquote client -iquote cli -iquote $(BUILD)/gen
+INC_exporter := $(JSON_CFLAGS) -iquote common -iquote client -iquote exporter
 
 SRC_common := $(wildcard common/*.c)
 SRC_loadgen := $(wildcard loadgen/*.c)
 SRC_daemon := $(wildcard daemon/*.c)
+SRC_client := $(wildcard client/*.c)
 SRC_cli := $(wildcard cli/*.c)
+SRC_exporter := $(wildcard exporter/*.c)
 obj = $(patsubst %.c,$(O)/%.o,$(1))
-MAINS := loadgen/main.c daemon/main.c cli/main.c
+MAINS := loadgen/main.c daemon/main.c cli/main.c exporter/main.c
 
 LIBS_loadgen := -lmnl -luring -lm
 LIBS_daemon := -lbpf -lelf -lz -ljson-c -lsystemd -lsqlite3 -lmnl -luring -lm
 LIBS_cli := -ljson-c -lm
+LIBS_exporter := -lmicrohttpd -ljson-c -lsystemd -lm
 
-PROGRAMS := $(O)/copyledgerd $(O)/copyledger $(O)/copyledger-loadgen
+PROGRAMS := $(O)/copyledgerd $(O)/copyledger $(O)/copyledger-loadgen $(O)/copyledger-exporter
 
-all: $(PROGRAMS) ## Build the daemon, the command and the load generator
+all: $(PROGRAMS) ## Build the daemon, the command, the load generator and the exporter
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -101,19 +106,28 @@ $(O)/copyledger-loadgen: $(call obj,$(SRC_loadgen) $(SRC_common))
 $(O)/copyledgerd: $(call obj,$(SRC_daemon) $(filter-out loadgen/main.c,$(SRC_loadgen)) $(SRC_common))
 	$(say) LD $@
 	$(Q)$(CC) $(LDFLAGS_ALL) $^ -o $@ $(LIBS_daemon)
-$(O)/copyledger: $(call obj,$(SRC_cli) $(SRC_common))
+$(O)/copyledger: $(call obj,$(SRC_cli) $(SRC_client) $(SRC_common))
 	$(say) LD $@
 	$(Q)$(CC) $(LDFLAGS_ALL) $^ -o $@ $(LIBS_cli)
+
+$(O)/copyledger-exporter: $(call obj,$(SRC_exporter) $(SRC_client) $(SRC_common))
+	$(say) LD $@
+	$(Q)$(CC) $(LDFLAGS_ALL) $^ -o $@ $(LIBS_exporter)
 
 # Unit tests: tests/unit/<folder>/test_<module>.c links everything of the daemon but main.
 UNIT_SRC := $(wildcard tests/unit/*/test_*.c)
 UNIT_BIN := $(patsubst tests/unit/%.c,$(O)/unit/%,$(UNIT_SRC))
 UNIT_LIB := $(call obj,$(filter-out $(MAINS),$(SRC_daemon) $(SRC_loadgen) $(SRC_common)))
-CLI_LIB := $(call obj,$(filter-out $(MAINS),$(SRC_cli) $(SRC_common)))
+CLI_LIB := $(call obj,$(filter-out $(MAINS),$(SRC_cli) $(SRC_client) $(SRC_common)))
 $(O)/unit/cli/%: tests/unit/cli/%.c $(CLI_LIB)
 	@mkdir -p $(@D)
 	$(say) TEST $@
 	$(Q)$(CC) $(CFLAGS_ALL) $(INC_cli) -MMD -MP $< $(CLI_LIB) -o $@ $(LDFLAGS_ALL) $(LIBS_cli) -lcmocka
+EXPORTER_LIB := $(call obj,$(filter-out $(MAINS),$(SRC_exporter) $(SRC_client) $(SRC_common)))
+$(O)/unit/exporter/%: tests/unit/exporter/%.c $(EXPORTER_LIB)
+	@mkdir -p $(@D)
+	$(say) TEST $@
+	$(Q)$(CC) $(CFLAGS_ALL) $(INC_exporter) -MMD -MP $< $(EXPORTER_LIB) -o $@ $(LDFLAGS_ALL) $(LIBS_exporter) -lcmocka
 $(O)/unit/%: tests/unit/%.c $(UNIT_LIB)
 	@mkdir -p $(@D)
 	$(say) TEST $@

@@ -303,6 +303,13 @@ static int cmd_info(struct call *c, struct fault *reterr)
 	return info ? reply(c, info) : -ENOMEM;
 }
 
+static int cmd_totals(struct call *c, struct fault *reterr)
+{
+	json_object *totals = manager_totals(c->manager);
+
+	return totals ? reply(c, totals) : -ENOMEM;
+}
+
 struct list_parameters {
 	uint32_t limit;
 	char mode[32], label[LIMIT_LABEL * UTF8_MAX + 1], state[16], since[48], until[48];
@@ -880,7 +887,7 @@ static int cmd_watch(struct call *c, struct fault *reterr)
 	if (r == 0)
 		r = check_bounds(c,
 			(struct bound[]){{"watch_top", spec.top, limits->watch_top},
-				{"watches", observe_count() + 1, limits->watches}},
+				{"watches", observe_count(manager_observers(c->manager)) + 1, limits->watches}},
 			2, reterr);
 	if (r < 0)
 		return r;
@@ -891,7 +898,8 @@ static int cmd_watch(struct call *c, struct fault *reterr)
 		spec.interval_ms = spec.duration_ms;
 	spec.only_uid = c->uid != 0;
 	spec.uid = c->uid;
-	r = observe_start(manager_event(c->manager), &spec, watch_reported, c, &c->observer, reterr);
+	r = observe_start(manager_event(c->manager), manager_observers(c->manager), &spec, watch_reported, c,
+		&c->observer, reterr);
 	manager_say_status(c->manager);
 	return r;
 }
@@ -1130,6 +1138,7 @@ static const struct command commands[] = {
 	{STANDARD ".GetInterfaceDescription", describe_members, cmd_describe, ACCESS_READ,
 		"the text of an interface"},
 	{INTERFACE ".GetInfo", no_members, cmd_info, ACCESS_READ, "version, state and limits of the daemon"},
+	{INTERFACE ".GetTotals", no_members, cmd_totals, ACCESS_READ, "sums since the daemon started"},
 	{INTERFACE ".Probe", probe_members, cmd_probe, ACCESS_READ,
 		"what this machine can show, and why not the rest"},
 	{INTERFACE ".StartRun", start_members, cmd_start, ACCESS_RUN, "queue a measured transfer"},

@@ -71,7 +71,7 @@ static void client_close(struct client *cl)
 	for (struct client **at = &c->clients; *at; at = &(*at)->next)
 		if (*at == cl) {
 			*at = cl->next;
-			c->n--;
+			manager_count_clients(c->manager, --c->n);
 			break;
 		}
 	call_abandon(cl->call);
@@ -426,7 +426,7 @@ int control_add(struct control *c, int taken, unsigned int access)
 	cl->active = now_usec();
 	cl->next = c->clients;
 	c->clients = cl;
-	c->n++;
+	manager_count_clients(c->manager, ++c->n);
 	r = watch_client(cl);
 	if (r < 0) {
 		client_close(cl);

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <malloc.h>
 #include <sys/random.h>
+#include <sys/utsname.h>
 #include <systemd/sd-daemon.h>
 #include <time.h>
 
@@ -15,6 +16,7 @@
 #include "rfc3339.h"
 #include "store.h"
 #include "sweeper.h"
+#include "totals.h"
 
 #define RESULT_SCHEMA "copyledger/result/1"
 #define MEMORY_RUNS 16 /* results kept without a state directory */
@@ -48,7 +50,11 @@ struct manager {
 	json_object *ended;      /* the document of the run whose end is being told, borrowed */
 	json_object *warnings, *probe;
 	int64_t started_ns, probe_ns; /* CLOCK_MONOTONIC */
+	int64_t started_wall_ns;      /* CLOCK_REALTIME */
 	bool stopping;
+	struct totals totals;
+	struct observers observers;
+	unsigned int clients;
 };
 
 static int64_t now_ns(clockid_t clock)
@@ -128,6 +134,7 @@ void manager_tell(struct manager *m)
 void manager_say_status(const struct manager *m)
 {
 	const struct job *job = m->jobs;
+	unsigned int watches = observe_count(&m->observers);
 	char text[200] = "idle";
 	int n = 4;
 
@@ -136,9 +143,9 @@ void manager_say_status(const struct manager *m)
 			"run %s%s%s: %s over %s, %" PRIu64 " B x %u; %" PRIu64 " waiting", job->id,
 			*job->sweep ? " of sweep " : "", job->sweep, job->spec.mode, job->spec.path,
 			job->spec.size, job->spec.threads, waiting(m));
-	if (observe_count())
-		snprintf(text + MIN(n, 150), sizeof(text) - MIN(n, 150), "; %u watch%s", observe_count(),
-			observe_count() == 1 ? "" : "es");
+	if (watches)
+		snprintf(text + MIN(n, 150), sizeof(text) - MIN(n, 150), "; %u watch%s", watches,
+			watches == 1 ? "" : "es");
 	sd_notifyf(0, "STATUS=%s", text);
 }
 
@@ -206,6 +213,7 @@ static void keep(struct manager *m, json_object *doc, bool ended)
 	}
 	if (ended)
 		add_warning(doc, "not_stored", fault.text);
+	m->totals.not_stored += ended && m->disk;
 	if (m->disk)
 		log_run(LOG_WARNING, json_object_get_string(json_at(doc, "id")), "going on: %s", fault.text);
 	r = store_put(m->memory, doc, &fault);
@@ -232,6 +240,7 @@ static void end_job(struct manager *m, struct job *job, json_object *doc)
 	json_object_get(doc);
 	add_sweep(doc, job);
 	keep(m, doc, true);
+	totals_add_run(&m->totals, doc);
 	unlink_job(m, job);
 	log_run(LOG_INFO, job->id, "%s", json_object_get_string(json_at(doc, "state")));
 	job_free(job, m->ops);
@@ -662,7 +671,7 @@ int manager_list(
 	return 0;
 }
 
-/* ---- GetInfo, Probe ---- */
+/* ---- GetInfo, GetTotals, Probe ---- */
 
 static uint64_t stored(const struct manager *m)
 {
@@ -694,6 +703,63 @@ json_object *manager_info(const struct manager *m)
 		json_add(obj, "warnings", json_object_get(m->warnings)) < 0)
 		return NULL;
 	return TAKE_PTR(obj);
+}
+
+static json_object *runs_json(const struct manager *m)
+{
+	_cleanup_json_ json_object *o = json_object_new_object();
+	const struct totals *t = &m->totals;
+
+	if (!o || json_add_u64(o, "queued", waiting(m)) < 0 ||
+		json_add_u64(o, "running", manager_running(m) ? 1 : 0) < 0 ||
+		json_add_u64(o, "done", t->done) < 0 || json_add_u64(o, "failed", t->failed) < 0 ||
+		json_add_u64(o, "cancelled", t->cancelled) < 0)
+		return NULL;
+	return TAKE_PTR(o);
+}
+
+static int add_accounts(struct manager *m, json_object *obj)
+{
+	json_object *accounts = json_object_new_array(), *watches = json_object_new_array();
+	struct account seen = {};
+
+	if (json_add(obj, "accounts", accounts) < 0 || json_add(obj, "watches", watches) < 0 ||
+		observe_totals(&m->observers, &seen, watches) < 0 ||
+		json_push(accounts, account_json("runs", &m->totals.runs)) < 0 ||
+		json_push(accounts, account_json("watches", &seen)) < 0)
+		return -ENOMEM;
+	return 0;
+}
+
+json_object *manager_totals(struct manager *m)
+{
+	_cleanup_json_ json_object *obj = json_object_new_object();
+	struct utsname kernel = {};
+
+	uname(&kernel);
+	if (!obj || json_add_str(obj, "version", COPYLEDGER_VERSION) < 0 ||
+		json_add_str(obj, "kernel", kernel.release) < 0 ||
+		json_add_i64(obj, "started_ns", m->started_wall_ns) < 0 ||
+		json_add(obj, "runs", runs_json(m)) < 0 ||
+		json_add(obj, "sweeps", sweeper_totals(m->sweeper)) < 0 || add_accounts(m, obj) < 0 ||
+		json_add_u64(obj, "runs_without_ledger", m->totals.without_ledger) < 0 ||
+		json_add_u64(obj, "runs_not_stored", m->totals.not_stored) < 0 ||
+		json_add_u64(obj, "stored", stored(m)) < 0 ||
+		json_add_bool(obj, "stored_on_disk", m->disk) < 0 ||
+		json_add_u64(obj, "clients", m->clients) < 0 ||
+		json_add(obj, "limits", limits_to_json(&m->limits)) < 0)
+		return NULL;
+	return TAKE_PTR(obj);
+}
+
+struct observers *manager_observers(struct manager *m)
+{
+	return &m->observers;
+}
+
+void manager_count_clients(struct manager *m, unsigned int clients)
+{
+	m->clients = clients;
 }
 
 static json_object *probe_mode(const char *name, const char *summary, int (*probe)(void))
@@ -863,6 +929,7 @@ int manager_new(sd_event *event, const struct run_ops *ops, const struct manager
 	m->ops = ops;
 	m->limits = config->limits;
 	m->started_ns = now_ns(CLOCK_MONOTONIC);
+	m->started_wall_ns = now_ns(CLOCK_REALTIME);
 	r = set_up(m, config, reterr);
 	if (r < 0)
 		return r;

@@ -17,6 +17,7 @@
 #define RUN_ID_BYTES 24 /* "20260131-235959-1f2e" and its end */
 
 struct manager;
+struct observers;
 struct sweeper;
 
 /* What drives the measuring: the functions of run.h, ledger.h, perf.h and host.h; tests put their own in. */
@@ -99,6 +100,12 @@ int manager_list(
 	struct manager *m, const struct store_filter *filter, json_object **ret, struct fault *reterr);
 /* The reply of GetInfo; NULL without memory. */
 json_object *manager_info(const struct manager *m);
+/* The reply of GetTotals; NULL without memory. */
+json_object *manager_totals(struct manager *m);
+/* The watches that go on, for observe.h. */
+struct observers *manager_observers(struct manager *m);
+/* The control socket says how many clients it has. */
+void manager_count_clients(struct manager *m, unsigned int clients);
 /* The reply of Probe, at most 2 s old. While a run measures it is the last one made ("busy" if there is
  * none): probing would disturb. */
 int manager_probe(struct manager *m, json_object **ret, struct fault *reterr);

@@ -20,9 +20,9 @@
 #define OWNERS 65536 /* sockets whose zero-copy sends can be followed at once */
 #define SENDS 262144 /* MSG_ZEROCOPY sends on their way at once */
 
-static unsigned int observers;
-
 struct observer {
+	struct observers *all;
+	size_t place; /* in all */
 	struct observe_spec spec;
 	observe_report_fn report;
 	void *userdata;
@@ -33,6 +33,7 @@ struct observer {
 	int n_rows;
 	uint64_t forgotten; /* rows that were dropped from the kernel's map */
 	char no_times[160];
+	struct account told; /* as the totals had it last */
 };
 
 static uint64_t now_ns(clockid_t clock)
@@ -315,44 +316,64 @@ static void add_hook_share(json_object *j, json_object *instrument, uint64_t ela
 			elapsed ? json_object_get_string(json_at(ns, "reason")) : "the watch has just begun");
 }
 
+/* What the books and the hooks say at this moment; the strings are the observer's. */
+struct reading {
+	struct hook_cost hooks[LEDGER_HOOKS_MAX];
+	struct balance_input in;
+	struct run_facts facts;
+};
+
+static void take_reading(struct observer *o, struct books *books, struct reading *r)
+{
+	*r = (struct reading){.in = {.books = books, .watch = true}};
+	r->facts = (struct run_facts){.books = books,
+		.tier = ledger_tier(o->ledger),
+		.hooks = r->hooks,
+		.n_hooks = ledger_hooks(o->ledger, r->hooks, LEDGER_HOOKS_MAX),
+		.timed = ledger_timed(o->ledger) == 0,
+		.no_times = o->no_times,
+		/* open ones are no doubt in a watch */
+		.sockets_registered = books->counter[COUNTER_SOCKETS_CLOSED]};
+	for (enum copy_site s = 0; s < SITE_MAX; s++)
+		r->facts.site[s] = r->in.site[s] = ledger_site(o->ledger, s);
+	r->facts.site[SITE_APP_PACK] = r->in.site[SITE_APP_PACK] = (struct site_status){EVIDENCE_UNAVAILABLE,
+		NULL,
+		"what a watched program copies by itself is not seen, only what it asks of its sockets"};
+	ledger_outstanding(o->ledger, &r->in.app.outstanding, &(uint64_t){0});
+	r->in.open = books->counter[COUNTER_SOCKETS_ADOPTED] > books->counter[COUNTER_SOCKETS_CLOSED];
+}
+
+static json_object *ledger_json(const struct reading *r)
+{
+	const uint64_t *counter = r->facts.books->counter;
+
+	return result_ledger(&r->facts, &r->in, counter[COUNTER_ACCEPTED] + counter[COUNTER_RECEIVED]);
+}
+
 static json_object *document(
 	struct observer *o, struct books *books, struct view_row *rows, int n, uint64_t now)
 {
-	struct hook_cost hooks[LEDGER_HOOKS_MAX];
-	struct balance_input in = {.books = books, .watch = true};
-	struct run_facts f = {.books = books,
-		.tier = ledger_tier(o->ledger),
-		.hooks = hooks,
-		.timed = ledger_timed(o->ledger) == 0,
-		.no_times = o->no_times};
 	struct call_path *paths = NULL;
 	json_object *j = json_object_new_object(), *instrument;
 	char started[RFC3339_TEXT];
+	struct reading r;
 	int left_out, n_paths;
 
-	f.n_hooks = ledger_hooks(o->ledger, hooks, LEDGER_HOOKS_MAX);
+	take_reading(o, books, &r);
 	n_paths = ledger_call_paths(o->ledger, &paths);
-	f.n_paths = MAX(n_paths, 0);
-	f.paths = paths;
-	f.sockets_registered = books->counter[COUNTER_SOCKETS_CLOSED]; /* open ones are no doubt in a watch */
-	for (enum copy_site s = 0; s < SITE_MAX; s++)
-		f.site[s] = in.site[s] = ledger_site(o->ledger, s);
-	f.site[SITE_APP_PACK] = in.site[SITE_APP_PACK] = (struct site_status){EVIDENCE_UNAVAILABLE, NULL,
-		"what a watched program copies by itself is not seen, only what it asks of its sockets"};
-	ledger_outstanding(o->ledger, &in.app.outstanding, &(uint64_t){0});
-	in.open = books->counter[COUNTER_SOCKETS_ADOPTED] > books->counter[COUNTER_SOCKETS_CLOSED];
+	r.facts.n_paths = MAX(n_paths, 0);
+	r.facts.paths = paths;
 	json_add_str(j, "schema", WATCH_SCHEMA);
 	json_add_str(j, "started", rfc3339_format(started, o->started_wall));
 	json_add_u64(j, "elapsed_ms", (now - o->started) / NS_PER_MS);
 	json_add_u64(j, "interval_ms", (now - o->last) / NS_PER_MS);
 	json_add(j, "filter", filter_json(&o->spec));
 	json_add(j, "sockets", sockets_json(books->counter));
-	json_add(j, "ledger",
-		result_ledger(&f, &in, books->counter[COUNTER_ACCEPTED] + books->counter[COUNTER_RECEIVED]));
+	json_add(j, "ledger", ledger_json(&r));
 	json_add(j, "views", views_json(o, rows, n, (now - o->last) / 1e9, &left_out));
 	json_add_u64(j, "views_left_out", left_out);
 	json_add(j, "rows", rows_json(o, n));
-	instrument = result_instrument(&f);
+	instrument = result_instrument(&r.facts);
 	add_hook_share(j, instrument, now - o->started);
 	json_add(j, "instrument", instrument);
 	json_add_u64(j, "map_bytes_max", ledger_map_bytes(o->ledger));
@@ -423,13 +444,114 @@ static int on_interval(sd_event_source *s, uint64_t usec, void *userdata)
 	return 0;
 }
 
-unsigned int observe_count(void)
+/* ---- totals ---- */
+
+/* The watch's books since it began; NULL: they cannot be read, or there is no memory. */
+static json_object *read_totals(struct observer *o, struct account *ret)
 {
-	return observers;
+	_cleanup_json_ json_object *ledger = NULL, *instrument = NULL;
+	struct account now = {};
+	struct books books;
+	struct reading r;
+
+	if (ledger_read(o->ledger, &books) < 0)
+		return NULL;
+	take_reading(o, &books, &r);
+	ledger = ledger_json(&r);
+	instrument = result_instrument(&r.facts);
+	account_add_books(&now, ledger, instrument);
+	account_add_completions(&now, ledger);
+	*ret = now;
+	return TAKE_PTR(ledger);
 }
 
-int observe_start(sd_event *event, const struct observe_spec *spec, observe_report_fn report, void *userdata,
-	struct observer **ret, struct fault *reterr)
+static int copy_member(json_object *into, const char *name, json_object *ledger, const char *path)
+{
+	json_object *value = json_at(ledger, path);
+
+	return value ? json_add(into, name, json_object_get(value)) : json_add_null(into, name);
+}
+
+static json_object *totals_row(const struct observer *o, json_object *ledger)
+{
+	_cleanup_json_ json_object *row = json_object_new_object();
+	uint64_t seen = json_object_get_uint64(json_at(ledger, "counters/sockets_adopted"));
+	uint64_t closed = json_object_get_uint64(json_at(ledger, "counters/sockets_closed"));
+
+	if (!row || json_add_u64(row, "watch", o->place + 1) < 0 ||
+		json_add_u64(row, "elapsed_ms", (now_ns(CLOCK_MONOTONIC) - o->started) / NS_PER_MS) < 0 ||
+		json_add_u64(row, "sockets_open", seen - MIN(closed, seen)) < 0 ||
+		copy_member(row, "delivered", ledger, "delivered") < 0 ||
+		copy_member(row, "copies_per_byte", ledger, "copies_per_byte/total") < 0 ||
+		copy_member(row, "lower_bound", ledger, "copies_per_byte/lower_bound") < 0 ||
+		copy_member(row, "balanced", ledger, "balanced") < 0 ||
+		copy_member(row, "exact", ledger, "exact") < 0)
+		return NULL;
+	return TAKE_PTR(row);
+}
+
+int observe_totals(struct observers *all, struct account *sum, json_object *array)
+{
+	account_add(sum, &all->ended);
+	for (size_t i = 0; i < LIMIT_WATCHES; i++) {
+		struct observer *o = all->at[i];
+		_cleanup_json_ json_object *ledger = NULL;
+		struct account now;
+
+		if (!o)
+			continue;
+		ledger = read_totals(o, &now);
+		if (ledger)
+			account_raise(&o->told, &now);
+		account_add(sum, &o->told);
+		if (ledger && json_push(array, totals_row(o, ledger)) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* The last reading of a watch that ends. */
+static void close_account(struct observer *o)
+{
+	_cleanup_json_ json_object *ledger = NULL;
+	struct account now;
+
+	ledger = read_totals(o, &now);
+	if (ledger) {
+		account_raise(&o->told, &now);
+		account_close(&o->told, ledger);
+	}
+	account_add(&o->all->ended, &o->told);
+}
+
+/* ---- start and end ---- */
+
+static int take_place(struct observer *o, struct observers *all, struct fault *reterr)
+{
+	size_t i = 0;
+
+	while (i < LIMIT_WATCHES && all->at[i])
+		i++;
+	if (i == LIMIT_WATCHES)
+		return fault_set(reterr, -EBUSY, "busy", "",
+			"%u watches are going on: no more than %u at once", LIMIT_WATCHES, LIMIT_WATCHES);
+	all->at[i] = o;
+	o->all = all;
+	o->place = i;
+	return 0;
+}
+
+unsigned int observe_count(const struct observers *all)
+{
+	unsigned int n = 0;
+
+	for (size_t i = 0; i < LIMIT_WATCHES; i++)
+		n += all->at[i] != NULL;
+	return n;
+}
+
+int observe_start(sd_event *event, struct observers *all, const struct observe_spec *spec,
+	observe_report_fn report, void *userdata, struct observer **ret, struct fault *reterr)
 {
 	_cleanup_(observe_freep) struct observer *o = calloc(1, sizeof(*o));
 	struct ledger_config config = {
@@ -439,7 +561,6 @@ int observe_start(sd_event *event, const struct observe_spec *spec, observe_repo
 
 	if (!o)
 		return fault_set(reterr, -ENOMEM, "no_memory", "", "out of memory");
-	observers++; /* observe_free() takes it back, also after a failure */
 	r = make_filter(spec, &filter, reterr);
 	if (r < 0)
 		return r;
@@ -447,7 +568,9 @@ int observe_start(sd_event *event, const struct observe_spec *spec, observe_repo
 	o->report = report;
 	o->userdata = userdata;
 	config.filter = &filter;
-	r = ledger_open(&config, &o->ledger, reterr);
+	r = take_place(o, all, reterr);
+	if (r == 0)
+		r = ledger_open(&config, &o->ledger, reterr);
 	if (r < 0)
 		return r;
 	r = ledger_timed(o->ledger);
@@ -471,9 +594,12 @@ struct observer *observe_free(struct observer *o)
 	if (!o)
 		return NULL;
 	sd_event_source_disable_unref(o->timer);
+	if (o->ledger)
+		close_account(o);
 	ledger_close(o->ledger);
+	if (o->all)
+		o->all->at[o->place] = NULL;
 	free(o->rows);
 	free(o);
-	observers--;
 	return NULL;
 }

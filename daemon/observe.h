@@ -7,7 +7,9 @@
 #include <systemd/sd-event.h>
 
 #include "fault.h"
+#include "limit.h"
 #include "macro.h"
+#include "totals.h"
 
 #define WATCH_SCHEMA "copyledger/watch/1"
 
@@ -27,15 +29,25 @@ struct observe_spec {
 
 struct observer;
 
+/* The watches that go on, each at a place of its own, and what those that ended have seen. */
+struct observers {
+	struct observer *at[LIMIT_WATCHES];
+	struct account ended;
+};
+
 /* document is the callee's. final: the duration is over; the observer may be freed inside it. */
 typedef void (*observe_report_fn)(json_object *document, bool final, void *userdata);
 
 /* Starts to watch at once; the first document comes from the event loop's next turn. Sockets that exist are
- * taken up at their next call. */
-int observe_start(sd_event *event, const struct observe_spec *spec, observe_report_fn report, void *userdata,
-	struct observer **ret, struct fault *reterr);
+ * taken up at their next call. all is borrowed and must live longer. */
+int observe_start(sd_event *event, struct observers *all, const struct observe_spec *spec,
+	observe_report_fn report, void *userdata, struct observer **ret, struct fault *reterr);
 /* Ends it: nothing stays in the kernel. NULL is allowed. */
 struct observer *observe_free(struct observer *o);
 /* Watches that are going on. */
-unsigned int observe_count(void);
+unsigned int observe_count(const struct observers *all);
 DEFINE_CLEANUP(struct observer *, observe_free)
+
+/* Adds what all watches have seen until now to *sum, and an object of type WatchTotals of each that goes on
+ * to array. -ENOMEM. */
+int observe_totals(struct observers *all, struct account *sum, json_object *array);

@@ -31,7 +31,8 @@ struct active {
 struct sweeper {
 	struct manager *manager;
 	struct store *disk, *memory;
-	struct active *list; /* the first one runs */
+	struct active *list;                   /* the first one runs */
+	uint64_t done, cancelled, interrupted; /* since the start */
 };
 
 static int64_t clock_ms(clockid_t clock)
@@ -178,6 +179,9 @@ static void end(struct sweeper *sw, struct active *a, const char *state)
 	a->over = true;
 	*a->run = 0;
 	stamp(a->ended);
+	sw->done += str_eq(state, "done");
+	sw->cancelled += str_eq(state, "cancelled");
+	sw->interrupted += str_eq(state, "interrupted");
 	keep(sw, a, UINT32_MAX);
 	log_sweep(LOG_INFO, a->id, "%s", state);
 }
@@ -257,6 +261,22 @@ void sweeper_stop(struct sweeper *sw)
 	for (struct active *a = sw->list; a; a = a->next)
 		if (!a->over)
 			end(sw, a, "interrupted");
+}
+
+json_object *sweeper_totals(const struct sweeper *sw)
+{
+	_cleanup_json_ json_object *o = json_object_new_object();
+	uint64_t queued = 0, running = 0;
+
+	for (struct active *a = sw->list; a; a = a->next) {
+		queued += str_eq(a->state, "queued");
+		running += str_eq(a->state, "running");
+	}
+	if (!o || json_add_u64(o, "queued", queued) < 0 || json_add_u64(o, "running", running) < 0 ||
+		json_add_u64(o, "done", sw->done) < 0 || json_add_u64(o, "cancelled", sw->cancelled) < 0 ||
+		json_add_u64(o, "interrupted", sw->interrupted) < 0)
+		return NULL;
+	return TAKE_PTR(o);
 }
 
 /* ---- start, resume, cancel ---- */

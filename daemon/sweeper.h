@@ -49,6 +49,10 @@ int sweeper_document(struct sweeper *sw, const char *id, bool cells, json_object
 /* Array of SweepSummary, newest first; the caller owns it. */
 int sweeper_list(struct sweeper *sw, uint32_t limit, json_object **ret, struct fault *reterr);
 
+/* How many wait and run, and how many have ended since the daemon started, by state; the caller owns it. NULL
+ * without memory. */
+json_object *sweeper_totals(const struct sweeper *sw);
+
 /* ---- for the manager ---- */
 
 /* A run has ended and is stored. */

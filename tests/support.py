@@ -241,6 +241,40 @@ def check_books(result):
     return []
 
 
+def totals_of(documents):
+    """What GetTotals must say of the runs that have these documents: its account "runs", and how they ended."""
+    account = {"account": "runs", "closed": 0, "unbalanced": 0, "inexact": 0, "delivered": 0, "hook_runs": None, "hook_ns": None,
+               "zerocopy": dict.fromkeys(["sends_zero_copied", "sends_copied", "bytes_zero_copied", "bytes_copied"], 0)}
+    ended, sites, without = dict.fromkeys(["done", "failed", "cancelled"], 0), {}, 0
+
+    def add(to, name, value):
+        if isinstance(value, int):
+            to[name] = (to.get(name) or 0) + value
+
+    for document in documents:
+        ended[document["state"]] += 1
+        if "app" not in document:
+            continue
+        ledger, told = document["ledger"], document["zerocopy"]
+        for name, member in zip(account["zerocopy"], ("completed_zero_copied", "completed_copied", "bytes_zero_copied", "bytes_copied")):
+            add(account["zerocopy"], name, told[member])
+        for name in ("hook_runs", "hook_ns"):
+            add(account, name, document["instrument"][name])
+        if not ledger:
+            without += 1
+            continue
+        if document["state"] != "failed":
+            account["closed"] += 1
+            account["unbalanced"] += not ledger["balanced"]
+            account["inexact"] += not ledger["exact"]
+        account["delivered"] += ledger["delivered"]
+        for s in ledger["sites"]:
+            row = sites.setdefault(s["site"], {"site": s["site"], "kind": s["kind"], "bytes": None, "hits": None})
+            add(row, "bytes", s["bytes"])
+            add(row, "hits", s["hits"])
+    return {**account, "sites": list(sites.values())}, ended, without
+
+
 @contextlib.contextmanager
 def running(folder, *args, **kwargs):
     """A daemon for the block's time; at its end it must stop in order and have said nothing that could steer a terminal."""

@@ -8,7 +8,9 @@ cd "${1:-$(dirname "$0")/..}"
 declare -A may=(
 	[common]="common/*"
 	[loadgen]="common/* loadgen/*"
-	[cli]="common/* cli/* generated/report_html.h"
+	[client]="common/* client/*"
+	[cli]="common/* client/* cli/* generated/report_html.h"
+	[exporter]="common/* client/* exporter/*"
 	[daemon]="common/* daemon/* loadgen/wire.h loadgen/peer.h loadgen/mode.h bpf/shared.h bpf/*.def generated/*"
 	[bpf]="bpf/* generated/vmlinux.h"
 )
@@ -16,7 +18,9 @@ declare -A may=(
 declare -A must_not=(
 	[common]="json* bpf/* systemd/* sqlite3.h libmnl/*"
 	[loadgen]="json* bpf/* systemd/* sqlite3.h"
+	[client]="bpf/* systemd/* sqlite3.h libmnl/*"
 	[cli]="bpf/* systemd/* sqlite3.h libmnl/*"
+	[exporter]="bpf/* sqlite3.h libmnl/*"
 	[daemon]=""
 	[bpf]="std* json* systemd/* sqlite3.h"
 )
@@ -42,7 +46,7 @@ matches() {
 # The file that a quoted include of $1 names, as the compiler finds it: beside the file, then in the folders in order.
 resolve() {
 	local file=$1 header=$2 dir
-	for dir in "$(dirname "$file")" common loadgen bpf daemon cli; do
+	for dir in "$(dirname "$file")" common loadgen bpf daemon client cli exporter; do
 		if [ -f "$dir/$header" ]; then
 			realpath --relative-to=. "$dir/$header"
 			return
@@ -104,11 +108,11 @@ check_opening() {
 }
 
 shopt -s nullglob globstar
-for file in {common,loadgen,cli,daemon,bpf}/*.{c,h,def}; do
+for file in {common,loadgen,client,cli,exporter,daemon,bpf}/*.{c,h,def}; do
 	check_includes "$file"
 	check_bpf_ifdef "$file"
 done
-for file in {common,loadgen,cli,daemon,bpf}/*.{c,h,def} tests/**/*.{c,h,py,sh} tools/*; do
+for file in {common,loadgen,client,cli,exporter,daemon,bpf}/*.{c,h,def} tests/**/*.{c,h,py,sh} tools/*; do
 	[ -f "$file" ] && check_opening "$file"
 done
 [ $findings -eq 0 ] || {

@@ -6,10 +6,11 @@ set -euo pipefail
 
 declare -A sets=(
 	[build]="gcc make clang llvm bpftool libbpf-dev libelf-dev zlib1g-dev libjson-c-dev libsystemd-dev libsqlite3-dev
-		libmnl-dev liburing-dev pkg-config"
+		libmnl-dev liburing-dev libmicrohttpd-dev pkg-config"
 	[check]="libcmocka-dev python3 python3-pytest python3-pytest-xdist python3-jsonschema python3-scipy gnuplot-nox iperf3 bpftrace
 		strace sqlite3 systemd scdoc mandoc man-db groff-base zsh clang-format iproute2 util-linux curl openssl"
 	[programs]="nginx-light redis-server redis-tools prometheus chromium chromium-driver python3-selenium
+		python3-prometheus-client
 		openssh-server openssh-client"
 	[deb]="debhelper dpkg-dev python3 scdoc"
 	[deb-check]="lintian mmdebstrap systemd-container debian-archive-keyring python3 python3-pytest python3-jsonschema"

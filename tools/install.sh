@@ -12,11 +12,12 @@ die() {
 [ $# -eq 3 ] || die "usage: tools/install.sh BUILD DESTDIR PREFIX"
 build=$1 prefix=$3 root=$2$3
 [[ $prefix == /* ]] || die "PREFIX must be absolute, not '$prefix'"
-for program in copyledgerd copyledger copyledger-loadgen; do
+for program in copyledgerd copyledger copyledger-loadgen copyledger-exporter; do
 	[ -x "$build/$program" ] || die "$build/$program is missing: make it first"
 done
 
 install -D -m 0755 "$build/copyledgerd" "$root/sbin/copyledgerd"
+install -D -m 0755 "$build/copyledger-exporter" "$root/sbin/copyledger-exporter"
 install -D -m 0755 "$build/copyledger" "$root/bin/copyledger"
 install -D -m 0755 "$build/copyledger-loadgen" "$root/libexec/copyledger/copyledger-loadgen"
 
@@ -24,6 +25,8 @@ install -D -m 0755 "$build/copyledger-loadgen" "$root/libexec/copyledger/copyled
 place() {
 	case $1 in
 	packaging/*.service | packaging/*.socket) echo lib/systemd/system ;;
+	packaging/prometheus/*.yml) echo share/copyledger/prometheus ;;
+	packaging/grafana/*.json) echo share/copyledger/grafana ;;
 	packaging/*sysusers*.conf) echo lib/sysusers.d ;;
 	packaging/*tmpfiles*.conf) echo lib/tmpfiles.d ;;
 	packaging/*-perf.conf) echo share/copyledger/sysctl ;; # where it does nothing until it is copied
@@ -35,7 +38,7 @@ place() {
 }
 
 shopt -s nullglob
-for file in packaging/* packaging/completion/* schemas/* "$build"/man/*; do
+for file in packaging/* packaging/{prometheus,grafana,completion}/* schemas/* "$build"/man/*; do
 	dir=$(place "$file")
 	[ -n "$dir" ] || continue
 	# copyledger.sysusers.conf is installed as sysusers.d/copyledger.conf
@@ -44,7 +47,7 @@ for file in packaging/* packaging/completion/* schemas/* "$build"/man/*; do
 	name=${name/.tmpfiles/}
 	name=${name%.bash}
 	install -d "$root/$dir"
-	sed "s|/usr/sbin/copyledgerd|$prefix/sbin/copyledgerd|g" "$file" >"$root/$dir/$name"
+	sed "s|/usr/sbin/copyledger|$prefix/sbin/copyledger|g" "$file" >"$root/$dir/$name"
 	chmod 0644 "$root/$dir/$name"
 done
 echo "install: copyledger is in $root"

@@ -121,6 +121,7 @@ def test_a_member_of_the_group_gets_in_and_may_run(daemon):
 def test_whoever_may_connect_may_read(opened):
     run = opened.run(**SHORT)["id"]
     assert "error" not in call(opened, "GetInfo")
+    assert "error" not in call(opened, "GetTotals")
     assert "error" not in call(opened, "Probe")
     assert run in [r["id"] for r in call(opened, "ListRuns")["parameters"]["runs"]]
     assert call(opened, "GetRun", {"id": run})["parameters"]["result"]["id"] == run

@@ -299,8 +299,12 @@ def mounting(folder, options):
 
 def check_not_stored(daemon):
     """The run ends well, its client has the result, and a typed warning says where it is not."""
+    before = daemon.call("GetTotals")["parameters"]["runs_not_stored"]
     result = daemon.run(mode="zero-copy", **SHORT)
     check_books(result)
+    totals = daemon.call("GetTotals")["parameters"]
+    on_disk = daemon.call("GetInfo")["parameters"]["state_directory"] is not None
+    assert totals["stored_on_disk"] == on_disk and totals["runs_not_stored"] == before + on_disk
     warnings = {w["code"]: w["message"] for w in result["warnings"]}
     assert "not_stored" in warnings and len(warnings["not_stored"]) > 10
     # for as long as this daemon lives it still knows the result

@@ -31,6 +31,11 @@ def test_the_house_keeps_its_measures():
     ("common/a.c", C_HEAD + '#include "b.h"\n', None),
     ("daemon/a.c", C_HEAD + '#include "wire.h"\n#include "shared.h"\n#include <json.h>\n', None),
     ("cli/a.c", C_HEAD + '#include "b.h"\n#include <json.h>\n', None),
+    ("cli/a.c", C_HEAD + '#include "c.h"\n', None),
+    ("client/a.c", C_HEAD + '#include "c.h"\n#include <json.h>\n', None),
+    ("daemon/a.c", C_HEAD + '#include "c.h"\n', "daemon/a.c:3: daemon/ may not include client/c.h"),
+    ("exporter/a.c", C_HEAD + '#include "c.h"\n#include <microhttpd.h>\n', None),
+    ("exporter/a.c", C_HEAD + '#include "d.h"\n', "exporter/a.c:3: exporter/ may not include daemon/d.h"),
     ("common/a.c", C_HEAD + '#include "../daemon/d.h"\n', "common/a.c:3: common/ may not include daemon/d.h"),
     ("loadgen/a.c", C_HEAD + '#include "d.h"\n', "loadgen/a.c:3: loadgen/ may not include daemon/d.h"),
     ("daemon/a.c", C_HEAD + '#include "lane.h"\n', "daemon/a.c:3: daemon/ may not include loadgen/lane.h"),
@@ -47,7 +52,7 @@ def test_the_house_keeps_its_measures():
 ])
 def test_includes_and_openings(tmp_path, path, text, finding):
     for name, head in (("common/b.h", C_HEAD), ("loadgen/wire.h", C_HEAD), ("loadgen/lane.h", C_HEAD),
-                       ("daemon/d.h", C_HEAD), ("bpf/shared.h", BPF_HEAD), (path, text)):
+                       ("daemon/d.h", C_HEAD), ("client/c.h", C_HEAD), ("bpf/shared.h", BPF_HEAD), (path, text)):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(head)
     (tmp_path / "cli").mkdir(exist_ok=True)
@@ -158,7 +163,7 @@ def test_install_puts_each_file_in_its_place(tmp_path):
     built.mkdir()
     done = run(TOOLS / "install.sh", built, tmp_path / "root", "/opt/x")
     assert done.returncode == 1 and "copyledgerd is missing" in done.stderr
-    for name in ("copyledgerd", "copyledger", "copyledger-loadgen"):
+    for name in ("copyledgerd", "copyledger", "copyledger-loadgen", "copyledger-exporter"):
         (built / name).write_text(name)
         (built / name).chmod(0o755)
     (built / "man").mkdir()
@@ -166,7 +171,7 @@ def test_install_puts_each_file_in_its_place(tmp_path):
     done = run(TOOLS / "install.sh", built, tmp_path / "root", "/opt/x")
     assert done.returncode == 0, done.stderr
     at = tmp_path / "root/opt/x"
-    for name in ("sbin/copyledgerd", "bin/copyledger", "libexec/copyledger/copyledger-loadgen"):
+    for name in ("sbin/copyledgerd", "sbin/copyledger-exporter", "bin/copyledger", "libexec/copyledger/copyledger-loadgen"):
         assert (at / name).read_text() == Path(name).name
         assert os.access(at / name, os.X_OK)
     assert (at / "share/copyledger/schemas/io.copyledger.varlink").read_text() == \
@@ -176,4 +181,7 @@ def test_install_puts_each_file_in_its_place(tmp_path):
     assert "complete -F" in (at / "share/bash-completion/completions/copyledger").read_text()
     assert (at / "share/zsh/vendor-completions/_copyledger").read_text().startswith("#compdef copyledger\n")
     for unit in (at / "lib/systemd/system").glob("*.service"):
-        assert "/usr/sbin/copyledgerd" not in unit.read_text()
+        assert "/usr/sbin/copyledger" not in unit.read_text() and f"=/opt/x/sbin/{unit.stem}\n" in unit.read_text()
+    for name in ("prometheus/copyledger.rules.yml", "grafana/copyledger.json"):
+        assert (at / "share/copyledger" / name).read_text() == (ROOT / "packaging" / name).read_text()
+    assert (at / "lib/systemd/system/copyledger-exporter.socket").exists()

@@ -74,7 +74,7 @@ main() {
 	tar -C "$root" -xf "$tarball" "${excluded[@]}"
 	mkdir -p "$root/usr/lib/modules" "$root/packages"
 	cp -a "$kernel"/lib/modules/* "$root/usr/lib/modules/"
-	cp "$packages"/copyledger_*.deb "$root/packages/" || fail "no packages in $packages"
+	cp "$packages"/copyledger{,-exporter}_*.deb "$root/packages/" || fail "no packages in $packages"
 	install -m 755 "$here/service.sh" "$root/service.sh"
 	install -m 644 "$here/tap.sh" "$root/tap.sh"
 	ln -sf /usr/lib/systemd/systemd "$root/init"

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #include "samples.h"
@@ -259,6 +260,65 @@ static void nobody_there(void **state)
 	assert_int_equal(connect_fails(longest, &fault), -ENAMETOOLONG);
 }
 
+static int listen_at(const char *path)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(str_copy(sa.sun_path, path));
+	assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	assert_int_equal(listen(fd, 0), 0);
+	return fd;
+}
+
+/* One that takes no connection any more, one that takes the call and says nothing, one that says too much. */
+static void bounds_hold(void **state)
+{
+	char dir[] = "/tmp/copyledger-test-XXXXXX", path[64];
+	struct client_bounds bounds = {.ms = 50, .reply = 1 << 20};
+	struct client *c = NULL, *second = NULL;
+	struct fault fault = {};
+	json_object *reply = NULL;
+	int fd;
+
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/sock", dir);
+	fd = listen_at(path);
+	assert_int_equal(client_connect_within(path, &bounds, &c, &fault), 0);
+	assert_int_equal(client_call(c, "GetInfo", NULL, &reply, &fault), -ETIME);
+	assert_int_equal(client_connect_within(path, &bounds, &second, &fault), -ETIME);
+	assert_string_equal(fault.code, "unreachable");
+	client_free(c);
+	close(fd);
+	unlink(path);
+	rmdir(dir);
+}
+
+static void a_reply_has_its_bound(void **state)
+{
+	char dir[] = "/tmp/copyledger-test-XXXXXX", path[64], chunk[4096];
+	struct client_bounds bounds = {.ms = 10000, .reply = 1 << 16};
+	struct client *c = NULL;
+	struct fault fault = {};
+	json_object *reply = NULL;
+	int fd, peer;
+
+	memset(chunk, 'x', sizeof(chunk));
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/sock", dir);
+	fd = listen_at(path);
+	assert_int_equal(client_connect_within(path, &bounds, &c, &fault), 0);
+	peer = accept(fd, NULL, NULL);
+	for (size_t n = 0; n < 2 * bounds.reply; n += sizeof(chunk))
+		assert_int_equal(send(peer, chunk, sizeof(chunk), 0), sizeof(chunk));
+	assert_int_equal(client_call(c, "GetInfo", NULL, &reply, &fault), -EBADMSG);
+	client_free(c);
+	close(peer);
+	close(fd);
+	unlink(path);
+	rmdir(dir);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -272,6 +332,8 @@ int main(void)
 		cmocka_unit_test(broken_replies),
 		cmocka_unit_test(a_large_reply_arrives_whole),
 		cmocka_unit_test(nobody_there),
+		cmocka_unit_test(bounds_hold),
+		cmocka_unit_test(a_reply_has_its_bound),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -297,6 +297,7 @@ static void guards_what_changes(void **state)
 		{START("{\"mode\":\"two-copy\"}"), false},
 		{CALL("CancelRun", "{\"id\":\"last\"}"), false},
 		{CALL("GetInfo", "{}"), true},
+		{CALL("GetTotals", "{}"), true},
 		{CALL("Probe", "{}"), true},
 		{CALL("Probe", "{\"path\":\"loopback\"}"), false},
 		{CALL("ListRuns", "{}"), true},

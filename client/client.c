@@ -7,20 +7,25 @@
 #include <spawn.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
 #include "client.h"
+#include "clock.h"
 
 #define READ_CHUNK 65536
 #define REPLY_DEPTH 32
 #define BRIDGE_END_MS 1000
 #define GROUP "copyledger"
+#define NS_PER_MS 1000000ULL
 
 struct client {
 	int fd;
-	pid_t bridge; /* 0: none */
-	char *buf;    /* received: one message or more, the last perhaps in part */
+	pid_t bridge;      /* 0: none */
+	uint64_t deadline; /* CLOCK_MONOTONIC, ns; 0: none but CLIENT_TIMEOUT_MS between replies */
+	size_t reply_max;  /* bytes */
+	char *buf;         /* received: one message or more, the last perhaps in part */
 	size_t used, allocated;
 };
 
@@ -33,6 +38,7 @@ struct client *client_new(int fd)
 		return NULL;
 	}
 	c->fd = fd;
+	c->reply_max = CLIENT_REPLY_MAX;
 	return c;
 }
 
@@ -109,8 +115,17 @@ static int unreachable(const char *path, int error, struct fault *reterr)
 	}
 }
 
-int client_socket(const char *path, int *ret, struct fault *reterr)
+static int late(unsigned int ms, struct fault *reterr)
 {
+	return fault_set(
+		reterr, -ETIME, "unreachable", "", "the daemon has not answered for %u s", ms / 1000);
+}
+
+/* A daemon whose queue of connections is full lets connect() wait: for as long as a send may take. ms: 0: for
+ * ever. */
+static int open_socket(const char *path, unsigned int ms, int *ret, struct fault *reterr)
+{
+	const struct timeval limit = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	_cleanup_close_ int fd = -1;
 
@@ -119,20 +134,40 @@ int client_socket(const char *path, int *ret, struct fault *reterr)
 			"the socket's path has %zu characters, a Unix socket's at most %zu", strlen(path),
 			sizeof(sa.sun_path) - 1);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0)
 		return unreachable(path, -errno, reterr);
+	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
+		return errno == EAGAIN ? late(ms, reterr) : unreachable(path, -errno, reterr);
 	*ret = TAKE_FD(fd);
 	return 0;
 }
 
+int client_socket(const char *path, int *ret, struct fault *reterr)
+{
+	return open_socket(path, 0, ret, reterr);
+}
+
 int client_connect(const char *path, struct client **ret, struct fault *reterr)
 {
-	int fd, r = client_socket(path, &fd, reterr);
+	static const struct client_bounds none = {.reply = CLIENT_REPLY_MAX};
+
+	return client_connect_within(path, &none, ret, reterr);
+}
+
+int client_connect_within(
+	const char *path, const struct client_bounds *bounds, struct client **ret, struct fault *reterr)
+{
+	uint64_t deadline = bounds->ms ? clock_now_ns() + bounds->ms * NS_PER_MS : 0;
+	int fd, r = open_socket(path, bounds->ms, &fd, reterr);
 
 	if (r < 0)
 		return r;
 	*ret = client_new(fd);
-	return *ret ? 0 : fault_set(reterr, -ENOMEM, "memory", "", "out of memory");
+	if (!*ret)
+		return fault_set(reterr, -ENOMEM, "memory", "", "out of memory");
+	(*ret)->deadline = deadline;
+	(*ret)->reply_max = bounds->reply;
+	return 0;
 }
 
 int client_spawn(char *const argv[], struct client **ret, struct fault *reterr)
@@ -202,18 +237,29 @@ static int client_send(
 	return send_all(c->fd, text, length + 1, reterr); /* with its NUL: that ends a message */
 }
 
+/* Milliseconds that the next reply may take. */
+static int patience(const struct client *c)
+{
+	uint64_t now = clock_now_ns();
+
+	if (!c->deadline)
+		return CLIENT_TIMEOUT_MS;
+	return c->deadline > now ? (int)((c->deadline - now + NS_PER_MS - 1) / NS_PER_MS) : 0;
+}
+
 /* 0 when something can be read. */
 static int client_wait(struct client *c, int wake_fd, struct fault *reterr)
 {
 	struct pollfd p[] = {{.fd = c->fd, .events = POLLIN}, {.fd = wake_fd, .events = POLLIN}};
-	int r;
+	int ms = patience(c), r;
 
-	r = poll(p, ARRAY_SIZE(p), CLIENT_TIMEOUT_MS);
+	r = poll(p, ARRAY_SIZE(p), ms);
 	if (r < 0 && errno != EINTR)
 		return lost(-errno, reterr);
+	if (r == 0 && c->deadline)
+		return fault_set(reterr, -ETIME, "unreachable", "", "the daemon has not answered in time");
 	if (r == 0)
-		return fault_set(reterr, -ETIME, "unreachable", "", "the daemon has not answered for %d s",
-			CLIENT_TIMEOUT_MS / 1000);
+		return late(CLIENT_TIMEOUT_MS, reterr);
 	if (r < 0 || p[1].revents)
 		return fault_set(reterr, -EINTR, "interrupted", "", "interrupted");
 	return 0;
@@ -224,9 +270,9 @@ static int client_read(struct client *c, struct fault *reterr)
 	char *buf = c->buf;
 	ssize_t n;
 
-	if (c->used >= CLIENT_REPLY_MAX)
+	if (c->used >= c->reply_max)
 		return fault_set(reterr, -EBADMSG, "bad_reply", "",
-			"the daemon's reply is longer than %u MiB", CLIENT_REPLY_MAX >> 20);
+			"the daemon's reply is longer than %zu MiB", c->reply_max >> 20);
 	if (c->allocated - c->used < READ_CHUNK) {
 		size_t size = 2 * c->allocated + READ_CHUNK;
 

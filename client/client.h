@@ -19,11 +19,19 @@
 
 struct client;
 
+/* How long and how much a caller bears that cannot wait as a person does. */
+struct client_bounds {
+	unsigned int ms; /* from the connecting to the end of the last reply; then -ETIME */
+	size_t reply;    /* bytes */
+};
+
 /* A connected socket of the daemon's, the caller's. */
 int client_socket(const char *path, int *ret, struct fault *reterr);
 int client_connect(const char *path, struct client **ret, struct fault *reterr);
-/* The daemon of another host, at the other end of a command's standard input and output. The command ends when its
- * input does, and does not see SIGINT while that is blocked here. */
+int client_connect_within(
+	const char *path, const struct client_bounds *bounds, struct client **ret, struct fault *reterr);
+/* The daemon of another host, at the other end of a command's standard input and output. The command ends
+ * when its input does, and does not see SIGINT while that is blocked here. */
 int client_spawn(char *const argv[], struct client **ret, struct fault *reterr);
 struct client *client_new(int fd); /* takes the fd, also on failure (NULL: out of memory) */
 struct client *client_free(struct client *c);
