@@ -19,6 +19,7 @@ VERSION = re.search(r"^VERSION := (\S+)", (TOP / "Makefile").read_text(), re.M)[
 CACHE = Path(os.environ.get("COPYLEDGER_VM_CACHE")
              or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "copyledger/vm")
 DEB = BUILD / f"copyledger_{VERSION}_amd64.deb"
+EXPORTER_DEB = BUILD / f"copyledger-exporter_{VERSION}_amd64.deb"
 CONFIG = "etc/copyledger/copyledgerd.conf"
 STATE = "var/lib/copyledger"
 SOCKET = "run/copyledger/control.sock"
@@ -39,8 +40,10 @@ def run(*command, timeout=600, **kwargs):
 
 @pytest.fixture(scope="module")
 def unpacked(tmp_path_factory):
+    """Both packages: they share no file."""
     root = tmp_path_factory.mktemp("package")
-    run("dpkg-deb", "-x", DEB, root)
+    for deb in (DEB, EXPORTER_DEB):
+        run("dpkg-deb", "-x", deb, root)
     return root
 
 
@@ -73,7 +76,8 @@ def test_the_manual_is_in_it(unpacked):
     assert pages == sorted(p.name.replace(".scd", ".gz") for p in (TOP / "doc/man").glob("*.scd"))
 
 
-@pytest.mark.parametrize("program", ["usr/sbin/copyledgerd", "usr/bin/copyledger", "usr/libexec/copyledger/copyledger-loadgen"])
+@pytest.mark.parametrize("program", ["usr/sbin/copyledgerd", "usr/bin/copyledger", "usr/sbin/copyledger-exporter",
+                                     "usr/libexec/copyledger/copyledger-loadgen"])
 def test_the_flags_of_dpkg_reach_the_programs(unpacked, program):
     text = run("readelf", "--wide", "-h", "-l", "-d", "--dyn-syms", unpacked / program)
     assert re.search(r"Type:\s+DYN", text) and "GNU_RELRO" in text and re.search(r"FLAGS.*NOW", text), text

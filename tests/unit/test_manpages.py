@@ -69,7 +69,7 @@ def test_each_page_has_its_parts(name):
     for title in ("NAME", "DESCRIPTION", "FILES", "EXAMPLES", "SEE ALSO"):
         assert section(text, title).strip()
     assert re.fullmatch(rf"{re.escape(stem)} (-|–) \S.*\S", section(text, "NAME").strip())
-    others = set(re.findall(r"[\w.]+\(\d\)", section(text, "SEE ALSO")))
+    others = set(re.findall(r"[\w.-]+\(\d\)", section(text, "SEE ALSO")))
     assert {f"{o.rpartition('.')[0]}({o[-1]})" for o in PAGES} - others == {f"{stem}({number})"}
     assert not re.search(r"^ *@\w+@", text, re.M)
 
