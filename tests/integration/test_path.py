@@ -96,7 +96,8 @@ def test_so_many_at_once(daemon):
         c.send("Probe", {"path": "veth"})
     replies = [c.receive() for c in clients]
     for r in replies:
-        assert "error" not in r or (r["parameters"]["code"] == "busy" and str(limit) in r["parameters"]["message"]), r
+        assert "error" not in r or (
+            r["error"] == "io.copyledger.LimitExceeded" and (r["parameters"]["limit"], r["parameters"]["max"]) == ("path_probes", limit)), r
     assert sum("error" not in r for r in replies) >= limit
     for c in clients:
         c.close()
