@@ -72,13 +72,13 @@ $(call obj,$(SRC_daemon)): $(BUILD)/bpf/ledger.skel.h $(BUILD)/bpf/ledger_nocast
 BPF_CFLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Werror -D__TARGET_ARCH_$(ARCH) -Ivmlinux/$(ARCH) -Ibpf \
 	-ffile-prefix-map=$(CURDIR)=.
 
-$(BUILD)/bpf/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h bpf/*.def) vmlinux/$(ARCH)/vmlinux.h
+$(BUILD)/bpf/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h bpf/*.def) vmlinux/$(ARCH)/vmlinux.h Makefile
 	@mkdir -p $(@D)
 	$(say) BPF $@
 	$(Q)$(CLANG) $(BPF_CFLAGS) -c $< -o $@
 
 # The same source for kernels before 6.2: see there.
-$(BUILD)/bpf/ledger_nocast.bpf.o: bpf/ledger.bpf.c $(wildcard bpf/*.h bpf/*.def) vmlinux/$(ARCH)/vmlinux.h
+$(BUILD)/bpf/ledger_nocast.bpf.o: bpf/ledger.bpf.c $(wildcard bpf/*.h bpf/*.def) vmlinux/$(ARCH)/vmlinux.h Makefile
 	@mkdir -p $(@D)
 	$(say) BPF $@
 	$(Q)$(CLANG) $(BPF_CFLAGS) -DNO_RDONLY_CAST -c $< -o $@
