@@ -887,7 +887,8 @@ static int cmd_watch(struct call *c, struct fault *reterr)
 	if (r == 0)
 		r = check_bounds(c,
 			(struct bound[]){{"watch_top", spec.top, limits->watch_top},
-				{"watches", observe_count(manager_observers(c->manager)) + 1, limits->watches}},
+				{"watches", observe_count(manager_observers(c->manager)) + 1,
+					limits->watches}},
 			2, reterr);
 	if (r < 0)
 		return r;

@@ -134,19 +134,17 @@ void manager_tell(struct manager *m)
 void manager_say_status(const struct manager *m)
 {
 	const struct job *job = m->jobs;
-	unsigned int watches = observe_count(&m->observers);
-	char text[200] = "idle";
-	int n = 4;
+	unsigned int n = observe_count(&m->observers);
+	char watches[32] = "";
 
+	if (n)
+		snprintf(watches, sizeof(watches), "; %u watch%s", n, n == 1 ? "" : "es");
 	if (job && job->run)
-		n = snprintf(text, sizeof(text),
-			"run %s%s%s: %s over %s, %" PRIu64 " B x %u; %" PRIu64 " waiting", job->id,
-			*job->sweep ? " of sweep " : "", job->sweep, job->spec.mode, job->spec.path,
-			job->spec.size, job->spec.threads, waiting(m));
-	if (watches)
-		snprintf(text + MIN(n, 150), sizeof(text) - MIN(n, 150), "; %u watch%s", watches,
-			watches == 1 ? "" : "es");
-	sd_notifyf(0, "STATUS=%s", text);
+		sd_notifyf(0, "STATUS=run %s%s%s: %s over %s, %" PRIu64 " B x %u; %" PRIu64 " waiting%s",
+			job->id, *job->sweep ? " of sweep " : "", job->sweep, job->spec.mode, job->spec.path,
+			job->spec.size, job->spec.threads, waiting(m), watches);
+	else
+		sd_notifyf(0, "STATUS=idle%s", watches);
 }
 
 /* ---- documents ---- */

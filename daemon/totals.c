@@ -53,6 +53,12 @@ void account_add_books(struct account *a, json_object *ledger, json_object *inst
 	add_at(&a->hook_ns, instrument, "hook_ns");
 }
 
+static void add_zerocopy(struct account *a, json_object *o, const char *const paths[ZC_TOTALS])
+{
+	for (size_t i = 0; i < ZC_TOTALS; i++)
+		add_at(&a->zerocopy[i], o, paths[i]);
+}
+
 void account_add_completions(struct account *a, json_object *ledger)
 {
 	static const char *const paths[ZC_TOTALS] = {
@@ -62,22 +68,7 @@ void account_add_completions(struct account *a, json_object *ledger)
 		[ZC_BYTES_COPIED] = "counters/zc_bytes_copied",
 	};
 
-	for (size_t i = 0; i < ZC_TOTALS; i++)
-		add_at(&a->zerocopy[i], ledger, paths[i]);
-}
-
-/* As the application was told. */
-static void add_zerocopy(struct account *a, json_object *document)
-{
-	static const char *const paths[ZC_TOTALS] = {
-		[ZC_SENDS_ZERO] = "zerocopy/completed_zero_copied",
-		[ZC_SENDS_COPIED] = "zerocopy/completed_copied",
-		[ZC_BYTES_ZERO] = "zerocopy/bytes_zero_copied",
-		[ZC_BYTES_COPIED] = "zerocopy/bytes_copied",
-	};
-
-	for (size_t i = 0; i < ZC_TOTALS; i++)
-		add_at(&a->zerocopy[i], document, paths[i]);
+	add_zerocopy(a, ledger, paths);
 }
 
 void account_close(struct account *a, json_object *ledger)
@@ -89,6 +80,13 @@ void account_close(struct account *a, json_object *ledger)
 
 void totals_add_run(struct totals *t, json_object *document)
 {
+	static const char *const told[ZC_TOTALS] = {
+		/* what the application was */
+		[ZC_SENDS_ZERO] = "zerocopy/completed_zero_copied",
+		[ZC_SENDS_COPIED] = "zerocopy/completed_copied",
+		[ZC_BYTES_ZERO] = "zerocopy/bytes_zero_copied",
+		[ZC_BYTES_COPIED] = "zerocopy/bytes_copied",
+	};
 	const char *state = text_at(document, "state");
 	json_object *ledger = json_at(document, "ledger");
 	bool failed = str_eq(state, "failed");
@@ -100,52 +98,48 @@ void totals_add_run(struct totals *t, json_object *document)
 		return; /* it has not moved a byte */
 	t->without_ledger += !ledger;
 	account_add_books(&t->runs, ledger, json_at(document, "instrument"));
-	add_zerocopy(&t->runs, document);
+	add_zerocopy(&t->runs, document, told);
 	if (ledger && !failed) /* books that were cut off need not balance */
 		account_close(&t->runs, ledger);
 }
 
-void account_add(struct account *sum, const struct account *part)
+static void add_to(uint64_t *v, uint64_t other)
 {
-	sum->closed += part->closed;
-	sum->unbalanced += part->unbalanced;
-	sum->inexact += part->inexact;
-	sum->delivered += part->delivered;
-	for (size_t s = 0; s < SITE_MAX; s++) {
-		sum->site[s].known |= part->site[s].known;
-		sum->site[s].counted |= part->site[s].counted;
-		sum->site[s].bytes += part->site[s].bytes;
-		sum->site[s].hits += part->site[s].hits;
-	}
-	for (size_t i = 0; i < ZC_TOTALS; i++)
-		sum->zerocopy[i] += part->zerocopy[i];
-	sum->timed |= part->timed;
-	sum->hook_runs += part->hook_runs;
-	sum->hook_ns += part->hook_ns;
+	*v += other;
 }
 
-static void raise_to(uint64_t *v, uint64_t to)
+static void raise_to(uint64_t *v, uint64_t other)
 {
-	*v = MAX(*v, to);
+	*v = MAX(*v, other);
+}
+
+static void combine(struct account *a, const struct account *b, void (*into)(uint64_t *v, uint64_t other))
+{
+	into(&a->closed, b->closed);
+	into(&a->unbalanced, b->unbalanced);
+	into(&a->inexact, b->inexact);
+	into(&a->delivered, b->delivered);
+	for (size_t s = 0; s < SITE_MAX; s++) {
+		a->site[s].known |= b->site[s].known;
+		a->site[s].counted |= b->site[s].counted;
+		into(&a->site[s].bytes, b->site[s].bytes);
+		into(&a->site[s].hits, b->site[s].hits);
+	}
+	for (size_t i = 0; i < ZC_TOTALS; i++)
+		into(&a->zerocopy[i], b->zerocopy[i]);
+	a->timed |= b->timed;
+	into(&a->hook_runs, b->hook_runs);
+	into(&a->hook_ns, b->hook_ns);
+}
+
+void account_add(struct account *sum, const struct account *part)
+{
+	combine(sum, part, add_to);
 }
 
 void account_raise(struct account *a, const struct account *to)
 {
-	raise_to(&a->closed, to->closed);
-	raise_to(&a->unbalanced, to->unbalanced);
-	raise_to(&a->inexact, to->inexact);
-	raise_to(&a->delivered, to->delivered);
-	for (size_t s = 0; s < SITE_MAX; s++) {
-		a->site[s].known |= to->site[s].known;
-		a->site[s].counted |= to->site[s].counted;
-		raise_to(&a->site[s].bytes, to->site[s].bytes);
-		raise_to(&a->site[s].hits, to->site[s].hits);
-	}
-	for (size_t i = 0; i < ZC_TOTALS; i++)
-		raise_to(&a->zerocopy[i], to->zerocopy[i]);
-	a->timed |= to->timed;
-	raise_to(&a->hook_runs, to->hook_runs);
-	raise_to(&a->hook_ns, to->hook_ns);
+	combine(a, to, raise_to);
 }
 
 static int add_if(json_object *o, const char *name, bool known, uint64_t v)
