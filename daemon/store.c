@@ -546,21 +546,26 @@ static int put(struct store *s, json_object *document)
 	return r < 0 ? r : db_step(stmt);
 }
 
+/* Of 100,000 rows the index on state counts in some ms; "+" has the oldest come from that on started,
+ * unsorted. */
 static int drop_oldest(struct store *s)
 {
 	_cleanup_stmt_ sqlite3_stmt *stmt = NULL;
+	int64_t ended;
 	int r;
 
 	if (!s->keep)
 		return 0;
+	r = db_number(s->db, "SELECT count(*) FROM runs WHERE state IN " FINAL, &ended);
+	if (r < 0 || ended <= s->keep)
+		return r;
 	r = db_prepare(s->db,
-		"DELETE FROM runs WHERE id IN (SELECT id FROM runs WHERE state IN " FINAL
-		" ORDER BY started, rowid LIMIT max(0, (SELECT count(*) FROM runs WHERE state IN " FINAL
-		") - ?1))",
+		"DELETE FROM runs WHERE id IN (SELECT id FROM runs WHERE +state IN " FINAL
+		" ORDER BY started, rowid LIMIT ?1)",
 		&stmt);
 	if (r < 0)
 		return r;
-	sqlite3_bind_int64(stmt, 1, s->keep);
+	sqlite3_bind_int64(stmt, 1, ended - s->keep);
 	return db_step(stmt);
 }
 
