@@ -255,6 +255,8 @@ static const struct metric metrics[] = {
 	METRIC(GAUGE, "watch_exact", NULL, "Whether the watch's ledger has missed nothing.", put_watches,
 		"exact", .labels = "watch"),
 	METRIC(GAUGE, "stored_results", NULL, "Results that the daemon keeps.", put_one, "stored"),
+	METRIC(GAUGE, "stored_results_max", NULL, "Results that it keeps at most: then the oldest make room.",
+		put_one, "limits.results_max"),
 	METRIC(GAUGE, "store_persistent", NULL,
 		"Whether results are kept on disk; 0: the last few in memory.", put_one, "stored_on_disk"),
 	METRIC(COUNTER, "results_not_stored", NULL, "Results that the disk refused.", put_one,
