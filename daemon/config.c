@@ -178,7 +178,7 @@ int limits_read(const char *path, struct limits *ret, struct fault *reterr)
 			return r;
 	}
 	if (ferror(f))
-		return fault_set(reterr, -EIO, "config", "", "cannot read %s", path);
+		return fault_set(reterr, -errno, "config", "", "cannot read %s: %m", path);
 	*ret = limits;
 	return 0;
 }

@@ -329,6 +329,10 @@ int main(int argc, char **argv)
 
 	log_init();
 	parse_options(argc, argv, &o);
+	if (o.done == 1 && (fflush(stdout) != 0 || ferror(stdout))) {
+		log_error("cannot write to standard output: %m");
+		return EXIT_FAILURE;
+	}
 	if (o.done)
 		return o.done - 1;
 	default_config(&o);

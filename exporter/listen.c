@@ -42,24 +42,32 @@ int address_parse(const char *text, struct address *ret, struct fault *reterr)
 	return 0;
 }
 
+static char *address_text(const struct address *a, char text[ADDRESS_TEXT])
+{
+	char host[INET6_ADDRSTRLEN], port[8];
+
+	if (getnameinfo((const struct sockaddr *)&a->sa, a->len, host, sizeof(host), port, sizeof(port),
+		    NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+		snprintf(text, ADDRESS_TEXT, "a socket");
+	else
+		snprintf(text, ADDRESS_TEXT, a->sa.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
+	return text;
+}
+
 char *address_of(int fd, char text[ADDRESS_TEXT])
 {
 	struct address a = {.len = sizeof(a.sa)};
-	char host[INET6_ADDRSTRLEN], port[8];
 
-	if (getsockname(fd, (struct sockaddr *)&a.sa, &a.len) < 0 ||
-		getnameinfo((struct sockaddr *)&a.sa, a.len, host, sizeof(host), port, sizeof(port),
-			NI_NUMERICHOST | NI_NUMERICSERV) != 0)
-		snprintf(text, ADDRESS_TEXT, "a socket");
-	else
-		snprintf(text, ADDRESS_TEXT, a.sa.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
-	return text;
+	if (getsockname(fd, (struct sockaddr *)&a.sa, &a.len) < 0)
+		a.len = 0;
+	return address_text(&a, text);
 }
 
 int listen_at(const struct address *address, struct fault *reterr)
 {
 	static const int on = 1;
 	int fd = socket(address->sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), error;
+	char text[ADDRESS_TEXT];
 
 	if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
 		bind(fd, (const struct sockaddr *)&address->sa, address->len) == 0 &&
@@ -67,7 +75,8 @@ int listen_at(const struct address *address, struct fault *reterr)
 		return fd;
 	error = -errno;
 	close_fd(fd);
-	return fault_set(reterr, error, "socket", "listen", "cannot listen there: %s", strerror(-error));
+	return fault_set(reterr, error, "socket", "listen", "cannot listen on %s: %s",
+		address_text(address, text), strerror(-error));
 }
 
 int listen_inherited(int ret[LISTEN_MAX], struct fault *reterr)

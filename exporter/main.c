@@ -172,6 +172,10 @@ int main(int argc, char **argv)
 	int r;
 
 	parse_options(argc, argv, &o);
+	if (o.done == 1 && (fflush(stdout) != 0 || ferror(stdout))) {
+		say("cannot write to standard output: %m");
+		return EXIT_FAILURE;
+	}
 	if (o.done)
 		return o.done - 1;
 	r = serve(&o, &fault);

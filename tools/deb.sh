@@ -35,9 +35,11 @@ mkdir -p "$1"
 build=$(realpath "$1")
 version=$(dpkg-parsechangelog -S Version)
 work=$build/deb tree=$build/deb/copyledger-$version log=$build/deb/build.log
+exec {lock}>"$build/.deb.lock"
+flock -n "$lock" || die "another make deb is at work in $build"
 rm -rf "$work" "$build"/copyledger*.deb
 mkdir -p "$tree"
-copy "$tree"
+copy "$tree" 2>"$log" || die "cannot copy the sources to $tree: $(grep -m 1 . "$log" || echo "$log, the log, is empty: a full disk?")"
 
 # The flags are dpkg-buildflags', whatever this shell or an outer make has.
 unset MAKEFLAGS MAKEOVERRIDES MFLAGS MAKELEVEL BUILD SAN CFLAGS CPPFLAGS LDFLAGS DEB_BUILD_OPTIONS

@@ -45,6 +45,19 @@ def test_the_printed_configuration_is_a_good_one_and_complete(tmp_path):
     assert {name: limits[name] for name in known} == {name: default for name, (_, _, default) in known.items()}
 
 
+@pytest.mark.parametrize("command", [["copyledgerd", "--print-config"], ["copyledgerd", "--help"],
+                                     ["copyledger-exporter", "--metrics"], ["copyledger-exporter", "--help"]], ids=" ".join)
+def test_what_is_printed_to_a_full_disk_is_no_success(command):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([BUILD / command[0], *command[1:]], stdout=full, stderr=subprocess.PIPE, text=True, timeout=20)
+    assert done.returncode == 1 and "cannot write" in done.stderr and "No space left" in done.stderr, done
+
+
+def test_a_configuration_that_is_a_folder(tmp_path):
+    done = subprocess.run([BUILD / "copyledgerd", "--check-config", "--config", tmp_path], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 1 and f"{tmp_path}: Is a directory" in done.stderr, done
+
+
 @pytest.mark.parametrize("name", sorted(settings()))
 def test_each_setting_has_its_bounds(tmp_path, name):
     low, high, default = settings()[name]

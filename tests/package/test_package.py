@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The Debian package: how it is built, what lintian says, its life in a chroot and under systemd, from installation to purge."""
 import ast
+import fcntl
 import json
 import os
 import re
@@ -26,7 +27,7 @@ SOCKET = "run/copyledger/control.sock"
 WANTED = "etc/systemd/system/sockets.target.wants/copyledgerd.socket"
 # What dpkg and the making of a user leave whatever is purged.
 ACCOUNTS = r"etc/(passwd|group|shadow|gshadow|subuid|subgid)-?|etc/\.pwd\.lock"
-TRACES = re.compile(rf"({ACCOUNTS}|var/log/.*|var/lib/dpkg/.*|var/cache/(apt|debconf|ldconfig)/.*|var/lib/apt/.*|root/package.deb)")
+TRACES = re.compile(rf"({ACCOUNTS}|var/log/.*|var/lib/dpkg/.*|var/cache/(apt|debconf|ldconfig)/.*|var/lib/apt/.*|srv/package.deb)")
 
 
 def run(*command, timeout=600, **kwargs):
@@ -125,6 +126,30 @@ def test_without_git_it_is_the_same_package_and_the_tree_stays_clean(tmp_path):
     assert built.read_bytes() == DEB.read_bytes()
 
 
+# ---- a build that cannot go on ----
+
+def failing_build(folder):
+    done = subprocess.run([TOP / "tools/deb.sh", folder], capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL)
+    assert done.returncode == 1 and not list(folder.glob("*.deb")), done
+    return done.stderr
+
+
+def test_two_builds_in_one_folder(tmp_path):
+    with open(tmp_path / ".deb.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert failing_build(tmp_path) == f"deb: another make deb is at work in {tmp_path}\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a full disk of the test's own is mounted by root")
+def test_a_full_disk(tmp_path):
+    run("mount", "-t", "tmpfs", "-o", "size=1M", "none", tmp_path)
+    try:
+        said = failing_build(tmp_path)
+        assert "cannot copy the sources" in said and len(said.splitlines()) == 1, said
+    finally:
+        run("umount", tmp_path)
+
+
 # ---- its life in a chroot ----
 
 def dependencies(prefer):
@@ -160,7 +185,7 @@ class Chroot:
     """Commands run in a mount namespace of their own, so that no mount outlives them."""
 
     SCRIPT = 'mount -t proc proc "$0/proc" && mount --rbind /sys "$0/sys" && exec chroot "$0" "$@"'
-    ENV = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", "HOME": "/root"}
+    ENV = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", "HOME": "/nonexistent"}
 
     def __init__(self, root):
         self.root = Path(root)
@@ -172,9 +197,9 @@ class Chroot:
         return run(*self.command(*args), env=self.ENV)
 
     def install(self, deb):
-        shutil.copy(deb, self.root / "root/package.deb")
+        shutil.copy(deb, self.root / "srv/package.deb")
         self.run("apt-get", "-y", "-o", "Dpkg::Options::=--force-confold", "--no-install-recommends", "install",
-                 "/root/package.deb")
+                 "/srv/package.deb")
 
     def path(self, name):
         return self.root / name
@@ -287,7 +312,7 @@ def test_removed_it_keeps_results_and_purged_it_leaves_nothing(chroot, older):
 
 # Each step is a name and a command; its output and exit status go into a file of that name.
 LIFE = {
-    "install": "apt-get -y install /root/older.deb",
+    "install": "apt-get -y install /srv/older.deb",
     "states": "systemctl is-active copyledgerd.socket copyledgerd.service; systemctl is-enabled copyledgerd.socket copyledgerd.service",
     "first": "copyledger list",
     "started": "systemctl is-active copyledgerd.service; systemctl show -P MainPID copyledgerd.service",
@@ -295,20 +320,20 @@ LIFE = {
     "reload": "echo threads_max = 7 >>/etc/copyledger/copyledgerd.conf; systemctl reload copyledgerd && copyledger info",
     "bad": "echo x >>/etc/copyledger/copyledgerd.conf; systemctl reload copyledgerd",
     "kept": "sed -i '$d' /etc/copyledger/copyledgerd.conf; copyledger info",
-    "upgrade": "apt-get -y -o Dpkg::Options::=--force-confold install /root/package.deb",
+    "upgrade": "apt-get -y -o Dpkg::Options::=--force-confold install /srv/package.deb",
     "restarted": "systemctl is-active copyledgerd.service; systemctl show -P MainPID copyledgerd.service; copyledger list",
-    "idle": "systemctl stop copyledgerd.service; dpkg -i /root/package.deb; systemctl is-active copyledgerd.service",
+    "idle": "systemctl stop copyledgerd.service; dpkg -i /srv/package.deb; systemctl is-active copyledgerd.service",
     "again": "copyledger list",
     "remove": "apt-get -y remove copyledger; systemctl is-active copyledgerd.socket copyledgerd.service; ls /var/lib/copyledger",
     "purge": "apt-get -y purge copyledger",
-    "left": "find / -xdev -name '*copyledger*' -not -path '/root/*'; cat /proc/[0-9]*/comm | grep copyledger",
+    "left": "find / -xdev -name '*copyledger*' -not -path '/srv/*'; cat /proc/[0-9]*/comm | grep copyledger",
     "failed": "systemctl --failed --no-legend",
 }
 UNIT = """[Unit]
 After=dbus.service
 [Service]
 Type=oneshot
-ExecStart=/bin/bash /root/life
+ExecStart=/bin/bash /srv/life
 """
 
 
@@ -325,19 +350,19 @@ def life(older):
                                stdin=subprocess.DEVNULL)
         if tried.returncode != 0:
             pytest.skip(f"systemd-nspawn does not go here: {tried.stderr.strip()[-200:]}")
-        root, units = Path(folder, "root"), Path(folder, "etc/systemd/system")
-        shutil.copy(older, root / "older.deb")
-        shutil.copy(DEB, root / "package.deb")
-        (root / "life").write_text("export DEBIAN_FRONTEND=noninteractive\n" + "".join(
-            f"{{ {command}; }} >/root/said.{name} 2>&1; echo $? >/root/status.{name}\n" for name, command in LIFE.items())
+        srv, units = Path(folder, "srv"), Path(folder, "etc/systemd/system")
+        shutil.copy(older, srv / "older.deb")
+        shutil.copy(DEB, srv / "package.deb")
+        (srv / "life").write_text("export DEBIAN_FRONTEND=noninteractive\n" + "".join(
+            f"{{ {command}; }} >/srv/said.{name} 2>&1; echo $? >/srv/status.{name}\n" for name, command in LIFE.items())
             + "systemctl poweroff\n")
         (units / "life.service").write_text(UNIT)
         (units / "multi-user.target.wants").mkdir(exist_ok=True)
         (units / "multi-user.target.wants/life.service").symlink_to("../life.service")
         done = subprocess.run([*container, "-D", folder, "--boot"], capture_output=True, text=True, timeout=300, errors="replace",
                               stdin=subprocess.DEVNULL)
-        assert (root / "status.failed").exists(), done.stdout[-2000:] + done.stderr[-2000:]
-        return {name: (int((root / f"status.{name}").read_text()), (root / f"said.{name}").read_text()) for name in LIFE}
+        assert (srv / "status.failed").exists(), done.stdout[-2000:] + done.stderr[-2000:]
+        return {name: (int((srv / f"status.{name}").read_text()), (srv / f"said.{name}").read_text()) for name in LIFE}
 
 
 def test_the_socket_listens_and_starts_the_daemon(life):

@@ -248,11 +248,11 @@ lay_hosts() {
 		ip -n host$side link set wire up
 		ip -n host$side link set lo up
 	done
-	mkdir -p /run/sshd /root/.ssh
-	ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/id_ed25519
-	cp /root/.ssh/id_ed25519.pub /root/.ssh/authorized_keys
+	mkdir -p /run/sshd ~/.ssh
+	ssh-keygen -q -t ed25519 -N '' -f ~/.ssh/id_ed25519
+	cp ~/.ssh/id_ed25519.pub ~/.ssh/authorized_keys
 	ip netns exec host1 /usr/sbin/sshd -o UsePAM=no -o PermitRootLogin=yes -o 'SetEnv=COPYLEDGER_SOCKET=/run/host1.sock'
-	printf 'StrictHostKeyChecking no\nLogLevel ERROR\n' >/root/.ssh/config
+	printf 'StrictHostKeyChecking no\nLogLevel ERROR\n' >~/.ssh/config
 	for side in 0 1; do
 		ip netns exec host$side copyledgerd --socket /run/host$side.sock --state-dir /run/host$side 2>/run/host$side.log &
 	done
