@@ -273,7 +273,8 @@ def test_perf(daemon):
         assert all(isinstance(events[name]["value"], int) for name in SOFTWARE)
         assert counters or all(events[name]["value"] is None for name in HARDWARE)
         total, voluntary, involuntary = (events[name]["value"] for name in SWITCHES)
-        assert total == voluntary + involuntary
+        # three readings one after the other, at the window's begin and at its end, of a thread that goes on switching
+        assert total > 0 and abs(total - voluntary - involuntary) <= 4, (total, voluntary, involuntary)
         assert events["task_clock_ns"]["value"] > 0
     clock = sum(result["perf"][s]["task_clock_ns"]["value"] for s in ("sender", "receiver"))
     derived = result["derived"]
