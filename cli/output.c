@@ -107,13 +107,14 @@ static int commit(struct output *o)
 
 int output_finish(struct output *o, int r, struct fault *reterr)
 {
-	_cleanup_(output_abandonp) struct output *owned = o;
-
 	if (r == 0)
 		r = commit(o);
-	if (r < 0)
-		return refuse(o->path, r, reterr);
-	free(o->temporary);
-	o->temporary = NULL;
-	return 0;
+	if (r < 0) {
+		r = refuse(o->path, r, reterr);
+	} else {
+		free(o->temporary);
+		o->temporary = NULL;
+	}
+	output_abandon(o);
+	return r;
 }

@@ -216,6 +216,15 @@ static void set_knobs(struct ledger_bpf *bpf)
 	bpf->rodata->sock_ofree = kernel.sock_ofree;
 }
 
+static int load_object(struct ledger_bpf *bpf)
+{
+	int r = ledger_bpf__load(bpf);
+
+	if (r >= 0 && !bpf->bss) /* libbpf goes on when it cannot map it */
+		r = -ENOMEM;
+	return r;
+}
+
 /* Loads the hooks that were not refused yet, or only one of them. */
 static int trial_load(size_t only, struct ledger_bpf **ret)
 {
@@ -228,7 +237,7 @@ static int trial_load(size_t only, struct ledger_bpf **ret)
 	for (size_t i = 0; i < HOOKS; i++)
 		bpf_program__set_autoload(program_of(bpf, hooks[i].program),
 			!kernel.hook[i].error && (only == HOOKS || only == i));
-	r = ledger_bpf__load(bpf);
+	r = load_object(bpf);
 	if (r >= 0)
 		*ret = TAKE_PTR(bpf);
 	return r;
@@ -327,7 +336,7 @@ static int learn_sock_ofree(void)
 	set_knobs(bpf);
 	bpf->rodata->learn_cookie = cookie;
 	bpf_program__set_autoload(bpf->progs.learn, true);
-	r = ledger_bpf__load(bpf);
+	r = load_object(bpf);
 	if (r < 0)
 		return r;
 	bpf->links.learn = bpf_program__attach(bpf->progs.learn);
@@ -336,8 +345,6 @@ static int learn_sock_ofree(void)
 	r = zerocopy_once(tx, rx);
 	if (r < 0)
 		return r;
-	if (!bpf->bss) /* libbpf goes on when it cannot map it */
-		return -ENOMEM;
 	kernel.sock_ofree = bpf->bss->learnt;
 	return kernel.sock_ofree ? 0 : -ENODATA;
 }
@@ -351,7 +358,7 @@ static bool can_symbolise(void)
 		return false;
 	set_knobs(bpf);
 	bpf_program__set_autoload(bpf->progs.symbolise, true);
-	return ledger_bpf__load(bpf) >= 0;
+	return load_object(bpf) >= 0;
 }
 
 static int quiet(enum libbpf_print_level level, const char *format, va_list args)
@@ -543,10 +550,10 @@ static int load_chosen(struct ledger *l, const struct ledger_config *config)
 	for (size_t i = 0; i < HOOKS; i++)
 		bpf_program__set_autoload(program_of(l->bpf, hooks[i].program), chosen(l, i));
 	bpf_program__set_autoload(l->bpf->progs.symbolise, kernel.can_symbolise);
-	r = ledger_bpf__load(l->bpf);
+	r = load_object(l->bpf);
 	if (r < 0)
 		return r;
-	l->can_symbolise = kernel.can_symbolise && l->bpf->bss;
+	l->can_symbolise = kernel.can_symbolise;
 	for (size_t i = 0; i < HOOKS; i++) {
 		if (!chosen(l, i) || hooks[i].group == GROUP_LIFE)
 			continue;

@@ -24,10 +24,11 @@ seed_result() {
 }
 
 fuzz_one() { # name
-	local dir=$build/fuzz/$1
+	local dir=$build/fuzz/$1 seeds=tests/fuzz/seeds/$1
+	[ -d "$seeds" ] || seeds=
 	mkdir -p "$dir/corpus" "$dir/found"
 	"$build/fuzz/fuzz_$1" -max_total_time="$seconds" -timeout=5 -rss_limit_mb=2048 -max_len=20000 -print_final_stats=1 \
-		-dict=tests/fuzz/words.dict -artifact_prefix="$dir/found/" "$dir/corpus" "tests/fuzz/seeds/$1" >"$dir/log" 2>&1
+		-dict=tests/fuzz/words.dict -artifact_prefix="$dir/found/" "$dir/corpus" ${seeds:+"$seeds"} >"$dir/log" 2>&1
 }
 
 mkdir -p "$build/fuzz"
