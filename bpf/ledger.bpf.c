@@ -31,6 +31,7 @@ char LICENSE[] SEC("license") = "GPL";
 #define SO_EE_CODE_ZEROCOPY_COPIED 1
 #define IFF_LOOPBACK 8
 #define AF_INET 2
+#define TCP_HEADER_MIN 20
 #define KIND_LOOPBACK 0x6b636162706f6f6cULL /* "loopback" in a little-endian word */
 
 const volatile __u64 sock_ofree = 0;   /* the destructor that marks a notification skb; learnt, see learn */
@@ -100,14 +101,14 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, SITE_MAX);
+	__uint(max_entries, WRITER_MAX * SITE_MAX);
 	__type(key, __u32);
 	__type(value, struct cell);
 } cells SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, WRITER_MAX);
 	__type(key, __u32);
 	__type(value, struct tally);
 } tallies SEC(".maps");
@@ -141,9 +142,16 @@ extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
 
 /* ---- books ---- */
 
-/* Atomic, since a softirq's program can come between the load and the store of another program on the same
- * CPU. */
 #define ADD(word, v) __sync_fetch_and_add(&(word), (v))
+
+/* To the books of a writer, see shared.h. */
+#define ADD_AS(writer, word, v)                                                                              \
+	do {                                                                                                 \
+		if ((writer) == WRITER_SHARED)                                                               \
+			ADD(word, v);                                                                        \
+		else                                                                                         \
+			(word) += (v);                                                                       \
+	} while (0)
 
 static __always_inline __u32 log2_bucket(__u64 v)
 {
@@ -164,30 +172,51 @@ static __always_inline struct view *view_of(__u64 id)
 	return filter.watching ? bpf_map_lookup_elem(&views, &id) : NULL;
 }
 
-static __always_inline void book(__u64 view, __u32 site, __u64 bytes)
+static __always_inline void book_as(enum book_writer writer, __u64 view, __u32 site, __u64 bytes)
 {
-	struct cell *c = bpf_map_lookup_elem(&cells, &site);
+	__u32 index = writer * SITE_MAX + site;
+	struct cell *c = bpf_map_lookup_elem(&cells, &index);
 	struct view *v = view_of(view);
 
 	if (!c)
 		return;
-	ADD(c->hits, 1);
-	ADD(c->bytes, bytes);
-	ADD(c->log2[log2_bucket(bytes)], 1);
+	ADD_AS(writer, c->hits, 1);
+	ADD_AS(writer, c->bytes, bytes);
+	ADD_AS(writer, c->log2[log2_bucket(bytes)], 1);
 	if (v && site < SITE_MAX)
 		ADD(v->bytes[site], bytes);
 }
 
+static __always_inline void book(__u64 view, __u32 site, __u64 bytes)
+{
+	book_as(WRITER_SHARED, view, site, bytes);
+}
+
+/* Bytes that a call returned, and the call. */
+static __always_inline void count_call(enum book_writer writer, __u32 counter, __u64 bytes, __u32 calls)
+{
+	__u32 index = writer;
+	struct tally *t = bpf_map_lookup_elem(&tallies, &index);
+
+	if (!t)
+		return;
+	ADD_AS(writer, t->v[counter], bytes);
+	ADD_AS(writer, t->v[calls], 1);
+}
+
 static __always_inline void count(__u32 counter, __u64 n)
 {
-	__u32 zero = 0;
-	struct tally *t = bpf_map_lookup_elem(&tallies, &zero);
+	__u32 index = WRITER_SHARED;
+	struct tally *t = bpf_map_lookup_elem(&tallies, &index);
 
 	if (t && counter < COUNTER_MAX)
 		ADD(t->v[counter], n);
 }
 
 /* ---- rows ---- */
+
+/* A watched socket may be used by several threads at once; one of a run has one that sends and one that receives. */
+#define ADD_TO_ROW(word, v) ADD_AS(filter.watching ? WRITER_SHARED : WRITER_END, word, v)
 
 static __always_inline struct sock_row *row_of(const struct sock *sk)
 {
@@ -272,17 +301,24 @@ static __always_inline struct sock_row *row_or_adopt(const struct sock *sk)
 	return row || !filter.watching || !sk ? row : adopt((void *)sk);
 }
 
+/* Of a socket with a row, which only TCP's have. */
 static __always_inline __u32 write_seq_of(const struct sock *sk)
 {
-	const struct tcp_sock *tp = bpf_skc_to_tcp_sock((void *)sk);
+	const struct tcp_sock *tp;
 
+	if (has_rdonly_cast)
+		return LOAD(struct tcp_sock, sk, write_seq);
+	tp = bpf_skc_to_tcp_sock((void *)sk); /* allowed under lockdown too */
 	return tp ? tp->write_seq : 0;
 }
 
 static __always_inline __u32 copied_seq_of(const struct sock *sk)
 {
-	const struct tcp_sock *tp = bpf_skc_to_tcp_sock((void *)sk);
+	const struct tcp_sock *tp;
 
+	if (has_rdonly_cast)
+		return LOAD(struct tcp_sock, sk, copied_seq);
+	tp = bpf_skc_to_tcp_sock((void *)sk);
 	return tp ? tp->copied_seq : 0;
 }
 
@@ -469,14 +505,14 @@ static __always_inline __u32 class_of(const struct sock *sk, const struct msghdr
 	return sg && msg->msg_flags & MSG_SPLICE_PAGES ? CLASS_SPLICE : CLASS_COPY;
 }
 
-static __always_inline void book_class(__u64 view, __u32 class, __u64 bytes)
+static __always_inline void book_class(enum book_writer writer, __u64 view, __u32 class, __u64 bytes)
 {
 	if (class == CLASS_PIN)
-		book(view, SITE_TX_PIN, bytes);
+		book_as(writer, view, SITE_TX_PIN, bytes);
 	else if (class == CLASS_SPLICE)
-		book(view, SITE_TX_SPLICE, bytes);
+		book_as(writer, view, SITE_TX_SPLICE, bytes);
 	else if (class == CLASS_COPY)
-		book(view, SITE_TX_COPY, bytes);
+		book_as(writer, view, SITE_TX_COPY, bytes);
 }
 
 /* io_uring gives its own notification along; it is taken down before any byte moves. */
@@ -526,14 +562,14 @@ static __always_inline void pinned_local(struct sock_row *row, __u64 bytes)
  * Books what write_seq has moved since the last look, to the class of the turn that moved it. Of a socket whose FIN was seen
  * with its last call, the end less that FIN lies before the last look: nothing moved.
  */
-static __always_inline void tx_settle(struct sock_row *row, __u32 seq)
+static __always_inline void tx_settle(enum book_writer writer, struct sock_row *row, __u32 seq)
 {
 	__s32 moved = seq - row->write_seq;
 
 	if (moved <= 0)
 		return;
 	row->write_seq = seq;
-	book_class(row->view, row->class, moved);
+	book_class(writer, row->view, row->class, moved);
 	row->flags |= ROW_ZC_MOVED;
 	if (row->class != CLASS_PIN)
 		return;
@@ -589,7 +625,7 @@ int BPF_PROG(tx_turn, const struct sock *sk, const struct msghdr *msg)
 
 	if (!row)
 		return 0;
-	tx_settle(row, write_seq_of(sk));
+	tx_settle(WRITER_BEGIN, row, write_seq_of(sk));
 	row->class = class_of(sk, msg);
 	look_at_route(sk, row);
 	row->ubuf = (__u64)msg->msg_ubuf;
@@ -616,19 +652,18 @@ static __always_inline __u32 first_call(struct sock_row *row, __u32 flag, int re
 	return since < ret ? since : ret;
 }
 
-static __always_inline void accepted(struct sock_row *row, int ret, __u32 seq)
+static __always_inline void accepted(enum book_writer writer, struct sock_row *row, int ret, __u32 seq)
 {
 	struct view *v;
 
 	if (ret <= 0)
 		return;
 	ret = first_call(row, ROW_FIRST_SEND, ret, seq - row->write_base);
-	ADD(row->accepted, ret);
+	ADD_TO_ROW(row->accepted, ret);
 	v = view_of(row->view);
 	if (v)
 		ADD(v->accepted, ret);
-	count(COUNTER_ACCEPTED, ret);
-	count(COUNTER_SEND_CALLS, 1);
+	count_call(writer, COUNTER_ACCEPTED, ret, COUNTER_SEND_CALLS);
 }
 
 /* Without the socket's lock a look at write_seq may come after another thread's close: its FIN is no byte. */
@@ -650,9 +685,9 @@ int BPF_PROG(tx_length, struct sock *sk, int ret)
 	if (!row)
 		return 0;
 	seq = write_seq_of(sk) - fin_is_queued(sk);
-	accepted(row, ret, seq);
+	accepted(WRITER_END, row, ret, seq);
 	if (!sk->sk_lock.owned) {
-		tx_settle(row, seq);
+		tx_settle(WRITER_END, row, seq);
 		zc_close(row);
 	}
 	return 0;
@@ -695,7 +730,7 @@ int BPF_PROG(site_TX_PIN, struct sock *sk)
 	if (!row || bpf_get_func_ret(ctx, &ret) || (int)ret <= 0)
 		return 0;
 	row->pinned += (int)ret;
-	book(row->view, SITE_TX_PIN, (int)ret);
+	book_as(WRITER_BEGIN, row->view, SITE_TX_PIN, (int)ret);
 	return 0;
 }
 
@@ -710,11 +745,11 @@ int BPF_PROG(site_TX_COPY, struct sock *sk)
 		return 0;
 	bytes = ret;
 	row->write_seq = write_seq_of(sk);
-	accepted(row, bytes, row->write_seq);
+	accepted(WRITER_END, row, bytes, row->write_seq);
 	if (bytes > 0) {
 		row->flags |= ROW_ZC_MOVED;
 		if ((__u64)bytes > row->pinned)
-			book_class(row->view, row->class == CLASS_SPLICE ? CLASS_SPLICE : CLASS_COPY,
+			book_class(WRITER_END, row->view, row->class == CLASS_SPLICE ? CLASS_SPLICE : CLASS_COPY,
 				bytes - row->pinned);
 	}
 	pinned_local(row, row->pinned);
@@ -737,7 +772,7 @@ int BPF_PROG(site_TX_SPLICE, struct sock *sk)
 	if (!row || bpf_get_func_ret(ctx, &ret) || (int)ret <= 0)
 		return 0;
 	row->write_seq = write_seq_of(sk);
-	accepted(row, (int)ret, row->write_seq);
+	accepted(WRITER_SHARED, row, (int)ret, row->write_seq);
 	book(row->view, SITE_TX_SPLICE, (int)ret);
 	return 0;
 }
@@ -969,8 +1004,8 @@ int BPF_PROG(egress_linear, const struct sk_buff *skb)
 	const struct tcphdr *th;
 	struct sock_row *row;
 
-	row = row_of(skb->sk);
-	if (!row)
+	/* Most packets are told apart by lengths alone. */
+	if (linear <= skb->transport_header - skb->mac_header + TCP_HEADER_MIN)
 		return 0;
 	th = (const void *)skb->head + skb->transport_header;
 	if (has_rdonly_cast) {
@@ -981,7 +1016,8 @@ int BPF_PROG(egress_linear, const struct sk_buff *skb)
 	}
 	/* __dev_queue_xmit() has set mac_header to where the data start. */
 	headers += skb->transport_header - skb->mac_header;
-	if (linear <= headers)
+	row = linear > headers ? row_of(skb->sk) : NULL;
+	if (!row)
 		return 0;
 	key.kind = device_kind(skb);
 	key.lacks = device_lacks(skb);
@@ -1006,12 +1042,11 @@ static __always_inline void received(struct sock_row *row, const struct sock *sk
 	}
 	if (!(flags & MSG_OOB))
 		ret = first_call(row, ROW_FIRST_RECV, ret, copied_seq_of(sk) - row->copied_base);
-	ADD(row->received, ret);
+	ADD_TO_ROW(row->received, ret);
 	v = view_of(row->view);
 	if (v)
 		ADD(v->received, ret);
-	count(COUNTER_RECEIVED, ret);
-	count(COUNTER_RECV_CALLS, 1);
+	count_call(WRITER_END, COUNTER_RECEIVED, ret, COUNTER_RECV_CALLS);
 	if (flags & MSG_TRUNC)
 		book(row->view, SITE_RX_DISCARD, ret);
 }
@@ -1022,7 +1057,7 @@ int BPF_PROG(rx_copy_tp, const struct sk_buff *skb, int len)
 	struct sock_row *row = len > 0 ? row_or_adopt(skb->sk) : NULL;
 
 	if (row)
-		book(row->view, SITE_RX_COPY, len);
+		book_as(WRITER_BEGIN, row->view, SITE_RX_COPY, len);
 	return 0;
 }
 
@@ -1051,7 +1086,7 @@ int BPF_PROG(site_RX_COPY, const struct sk_buff *skb, int offset, void *to, int 
 	__u64 ret = 0;
 
 	if (row && !bpf_get_func_ret(ctx, &ret) && !(int)ret)
-		book(row->view, SITE_RX_COPY, len);
+		book_as(WRITER_BEGIN, row->view, SITE_RX_COPY, len);
 	return 0;
 }
 
@@ -1161,7 +1196,7 @@ int BPF_PROG(sock_end, struct sock *sk)
 	seq = write_seq_of(sk);
 	rest = seq - row->write_base - (__u32)row->accepted;
 	audit(COUNTER_GAP_TX, rest, true);
-	tx_settle(row, rest > 0 ? seq - 1 : seq);
+	tx_settle(WRITER_SHARED, row, rest > 0 ? seq - 1 : seq);
 	zc_close(row);
 	rest = copied_seq_of(sk) - row->copied_base - (__u32)row->received;
 	audit(COUNTER_GAP_RX, rest, fin_was_read(sk));

@@ -24,13 +24,21 @@ enum account_counter {
 
 #define CELL_BUCKETS 32 /* bucket i counts hits of 2^i to 2^(i+1)-1 bytes, the last one everything above */
 
-/* Per CPU and site. */
+/*
+ * Books are kept per CPU and by writer. A program that runs with every message or packet has books of its own, which no
+ * other program touches: the kernel never nests a program in itself on one CPU, so that it needs no atomic addition. All
+ * others share one, and add atomically: a softirq's program can come between the load and the store of another.
+ */
+enum book_writer { WRITER_SHARED, WRITER_BEGIN /* of a call, or of a packet */, WRITER_END, WRITER_MAX };
+
+/* Per CPU, writer and site: at index writer * SITE_MAX + site. */
 struct cell {
 	__u64 hits, bytes;
 	__u64 log2[CELL_BUCKETS];
 };
 _Static_assert(sizeof(struct cell) == 16 + 8 * CELL_BUCKETS, "wire format");
 
+/* Per CPU and writer. */
 struct tally {
 	__u64 v[COUNTER_MAX];
 };

@@ -43,7 +43,12 @@ enum group {
 	GROUP_MAX
 };
 
-enum need { NEEDED, OPTIONAL, WATCHES /* needed there, useless elsewhere */ };
+enum need {
+	NEEDED,
+	OPTIONAL,
+	WATCHES, /* needed there, useless elsewhere */
+	LENDS,   /* needed where pages may be pinned or spliced: left out of an account that only copies */
+};
 
 #define BOTH TIER_MAX
 
@@ -59,12 +64,12 @@ static const struct hook {
 	enum need need;
 	const char *audit[HOOK_AUDITS];
 } hooks[] = {
-	{"tx_call", GROUP_SEND, TIER_FENTRY, NEEDED, {}},
+	{"tx_call", GROUP_SEND, TIER_FENTRY, LENDS, {}},
 	{"site_TX_COPY", GROUP_SEND, TIER_FENTRY, NEEDED, {"accepted"}},
-	{"site_TX_PIN", GROUP_SEND, TIER_FENTRY, NEEDED, {}},
-	{"zc_realloc", GROUP_SEND, TIER_FENTRY, NEEDED, {"completed", "deferred"}},
+	{"site_TX_PIN", GROUP_SEND, TIER_FENTRY, LENDS, {}},
+	{"zc_realloc", GROUP_SEND, TIER_FENTRY, LENDS, {"completed", "deferred"}},
 	{"site_TX_SPLICE", GROUP_SEND, TIER_FENTRY, OPTIONAL, {"accepted"}}, /* gone in 6.5 */
-	{"tx_turn", GROUP_SEND, TIER_TRACEPOINT, NEEDED, {}},
+	{"tx_turn", GROUP_SEND, TIER_TRACEPOINT, LENDS, {}},
 	{"tx_length", GROUP_SEND, TIER_TRACEPOINT, NEEDED, {"accepted"}},
 	{"rx_call", GROUP_RECV, TIER_FENTRY, WATCHES, {}},
 	{"site_RX_COPY", GROUP_RECV, TIER_FENTRY, NEEDED, {"received"}},
@@ -72,17 +77,17 @@ static const struct hook {
 	{"rx_copy_tp", GROUP_RECV, TIER_TRACEPOINT, NEEDED, {"received"}},
 	{"rx_length", GROUP_RECV, TIER_TRACEPOINT, NEEDED, {"received", "delivered"}},
 	{"site_RX_MAP", GROUP_MAP, TIER_FENTRY, NEEDED, {"received"}},
-	{"site_TX_DEFERRED_COPY", GROUP_DEFERRED, TIER_FENTRY, NEEDED, {"deferred"}},
-	{"deferred_receive", GROUP_DEFERRED, TIER_TRACEPOINT, NEEDED, {"deferred"}},
+	{"site_TX_DEFERRED_COPY", GROUP_DEFERRED, TIER_FENTRY, LENDS, {"deferred"}},
+	{"deferred_receive", GROUP_DEFERRED, TIER_TRACEPOINT, LENDS, {"deferred"}},
 	{"site_SKB_COPY", GROUP_SKB_COPY, TIER_FENTRY, NEEDED, {}},
 	{"copy_csum_bits", GROUP_SKB_COPY, TIER_FENTRY, NEEDED, {}},
 	{"coalesce", GROUP_SKB_COPY, TIER_FENTRY, NEEDED, {}},
 	{"egress_linear", GROUP_SKB_COPY, TIER_TRACEPOINT, NEEDED, {}},
 	/* A merge that was missed is told again by the notification it went into, whose code may be another:
 	   "deferred". */
-	{"site_ZC_COMPLETE", GROUP_COMPLETE, BOTH, NEEDED, {"completed", "deferred"}},
-	{"zc_purged", GROUP_COMPLETE, BOTH, NEEDED, {"completed", "deferred"}},
-	{"uring_complete", GROUP_URING, BOTH, NEEDED, {"completed", "deferred"}},
+	{"site_ZC_COMPLETE", GROUP_COMPLETE, BOTH, LENDS, {"completed", "deferred"}},
+	{"zc_purged", GROUP_COMPLETE, BOTH, LENDS, {"completed", "deferred"}},
+	{"uring_complete", GROUP_URING, BOTH, LENDS, {"completed", "deferred"}},
 	{"retransmit", GROUP_RETRANSMIT, BOTH, NEEDED, {"deferred"}},
 	{"sock_base", GROUP_LIFE, BOTH, NEEDED, {}},
 	{"sock_end", GROUP_LIFE, BOTH, NEEDED, {"sent"}},
@@ -129,6 +134,21 @@ static const struct service {
 	{SITE_ZC_COMPLETE, GROUP_COMPLETE, BOTH, EVIDENCE_OBSERVED, "tp_btf/consume_skb, kfree_skb", NULL},
 };
 
+/* Of an account that only copies: these come first. */
+static const struct service copying_services[] = {
+	{SITE_TX_COPY, GROUP_SEND, TIER_TRACEPOINT, EVIDENCE_DERIVED, "tp_btf/sock_send_length",
+		"write_seq's movement over calls that ask for no page to be pinned or spliced"},
+#define NOT_LENT(site)                                                                                       \
+	{                                                                                                    \
+		site, GROUP_SEND, BOTH, EVIDENCE_DERIVED, "the senders' mode", NOT_LENT_REASON               \
+	}
+#define NOT_LENT_REASON "no call asks for a page to be pinned or spliced: the hooks for these are left out"
+	NOT_LENT(SITE_TX_PIN),
+	NOT_LENT(SITE_TX_SPLICE),
+	NOT_LENT(SITE_TX_DEFERRED_COPY),
+	NOT_LENT(SITE_ZC_COMPLETE),
+};
+
 /* What the kernel said of each hook when it was last asked; asked once, since a kernel does not change under
  * us. */
 struct hook_state {
@@ -155,6 +175,7 @@ struct ledger {
 	bool can_symbolise;
 	bool maps;    /* the receivers use TCP_ZEROCOPY_RECEIVE */
 	bool watches; /* sockets are taken up by a filter */
+	bool copies;  /* no call of a sender asks for a page to be pinned or spliced */
 };
 
 /* ---- what this kernel takes ---- */
@@ -441,7 +462,7 @@ static const struct hook *missing_hook(enum group group, enum tier tier, bool *r
 		if (hooks[i].group != group || !of_tier(&hooks[i], tier))
 			continue;
 		*ret_any = true;
-		if (hooks[i].need == NEEDED && kernel.hook[i].error)
+		if ((hooks[i].need == NEEDED || hooks[i].need == LENDS) && kernel.hook[i].error)
 			return &hooks[i];
 	}
 	return NULL;
@@ -476,16 +497,26 @@ static enum tier choose_tier(enum group group, const char *wanted, char *reason,
 	return TIER_MAX;
 }
 
-static const struct service *service_of(const struct ledger *l, enum copy_site site)
+static const struct service *service_in(
+	const struct ledger *l, enum copy_site site, const struct service *rows, size_t n)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(services); i++) {
-		const struct service *s = &services[i];
+	for (size_t i = 0; i < n; i++) {
+		const struct service *s = &rows[i];
 
 		if (s->site == site && l->tier[s->group] != TIER_MAX &&
 			(s->tier == BOTH || s->tier == l->tier[s->group]))
 			return s;
 	}
 	return NULL;
+}
+
+static const struct service *service_of(const struct ledger *l, enum copy_site site)
+{
+	const struct service *s = NULL;
+
+	if (l->copies)
+		s = service_in(l, site, copying_services, ARRAY_SIZE(copying_services));
+	return s ? s : service_in(l, site, services, ARRAY_SIZE(services));
 }
 
 static const char *unavailable_reason(const struct ledger *l, enum copy_site site)
@@ -523,7 +554,7 @@ static bool chosen(const struct ledger *l, size_t hook)
 {
 	enum tier t = l->tier[hooks[hook].group];
 
-	if (hooks[hook].need == WATCHES && !l->watches)
+	if ((hooks[hook].need == WATCHES && !l->watches) || (hooks[hook].need == LENDS && l->copies))
 		return false;
 	return t != TIER_MAX && of_tier(&hooks[hook], t) && !kernel.hook[hook].error;
 }
@@ -603,6 +634,7 @@ int ledger_open(const struct ledger_config *config, struct ledger **ret, struct 
 		l->stats = fd < 0 ? -errno : fd;
 	}
 	l->maps = config->maps;
+	l->copies = config->copies;
 	l->watches = config->filter != NULL;
 	r = load_chosen(l, config);
 	if (r >= 0)
@@ -630,7 +662,7 @@ struct ledger *ledger_close(struct ledger *l)
 
 int ledger_register(struct ledger *l, int fd, uint64_t id)
 {
-	struct sock_row row = {.id = id};
+	struct sock_row row = {.id = id, .class = l->copies ? CLASS_COPY : CLASS_NONE};
 	struct owner owner;
 	uint64_t cookie;
 	socklen_t len = sizeof(cookie);
@@ -667,16 +699,26 @@ int ledger_arm(struct ledger *l)
 
 /* ---- books ---- */
 
-static int read_site(const struct ledger *l, struct cell *percpu, uint32_t site, struct cell *ret)
+static int read_site(const struct ledger *l, struct cell *percpu, uint32_t index, struct cell *site)
 {
-	if (bpf_map_lookup_elem(bpf_map__fd(l->bpf->maps.cells), &site, percpu) < 0)
+	if (bpf_map_lookup_elem(bpf_map__fd(l->bpf->maps.cells), &index, percpu) < 0)
 		return -errno;
 	for (int cpu = 0; cpu < l->cpus; cpu++) {
-		ret->hits += percpu[cpu].hits;
-		ret->bytes += percpu[cpu].bytes;
+		site->hits += percpu[cpu].hits;
+		site->bytes += percpu[cpu].bytes;
 		for (size_t i = 0; i < CELL_BUCKETS; i++)
-			ret->log2[i] += percpu[cpu].log2[i];
+			site->log2[i] += percpu[cpu].log2[i];
 	}
+	return 0;
+}
+
+static int read_tally(const struct ledger *l, struct tally *percpu, uint32_t writer, uint64_t *counters)
+{
+	if (bpf_map_lookup_elem(bpf_map__fd(l->bpf->maps.tallies), &writer, percpu) < 0)
+		return -errno;
+	for (int cpu = 0; cpu < l->cpus; cpu++)
+		for (size_t i = 0; i < COUNTER_MAX; i++)
+			counters[i] += percpu[cpu].v[i];
 	return 0;
 }
 
@@ -698,22 +740,17 @@ int ledger_read(struct ledger *l, struct books *ret)
 	_cleanup_free_ struct cell *cells = calloc(l->cpus, sizeof(*cells));
 	_cleanup_free_ struct tally *tallies = calloc(l->cpus, sizeof(*tallies));
 	struct books b = {};
-	uint32_t zero = 0;
-	int r;
+	int r = 0;
 
 	if (!cells || !tallies)
 		return -ENOMEM;
 	/* The counters first: what a call returned by now stands at its sites when these are read. */
-	if (bpf_map_lookup_elem(bpf_map__fd(l->bpf->maps.tallies), &zero, tallies) < 0)
-		return -errno;
-	for (int cpu = 0; cpu < l->cpus; cpu++)
-		for (size_t i = 0; i < COUNTER_MAX; i++)
-			b.counter[i] += tallies[cpu].v[i];
-	for (uint32_t s = 0; s < SITE_MAX; s++) {
-		r = read_site(l, cells, s, &b.site[s]);
-		if (r < 0)
-			return r;
-	}
+	for (uint32_t w = 0; w < WRITER_MAX && r >= 0; w++)
+		r = read_tally(l, tallies, w, b.counter);
+	for (uint32_t i = 0; i < WRITER_MAX * SITE_MAX && r >= 0; i++)
+		r = read_site(l, cells, i, &b.site[i % SITE_MAX]);
+	if (r < 0)
+		return r;
 	if (l->maps && l->tier[GROUP_RECV] == TIER_TRACEPOINT)
 		map_remainder(&b);
 	*ret = b;

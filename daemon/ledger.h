@@ -42,6 +42,7 @@ struct ledger_config {
 	uint32_t sockets;                  /* that will be registered */
 	uint32_t zc_sends;                 /* MSG_ZEROCOPY sends that may be on their way at once */
 	bool maps;                         /* the receivers use TCP_ZEROCOPY_RECEIVE */
+	bool copies;                       /* no call of a sender asks for a page to be pinned or spliced */
 	const struct watch_filter *filter; /* NULL: registered sockets only */
 	bool timed;                        /* the kernel shall measure the programs, if it may be asked to */
 };

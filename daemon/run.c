@@ -470,6 +470,7 @@ static void open_ledger(struct run *r)
 		return;
 	}
 	config.maps = receive && receive->caps & RECEIVE_MAPS;
+	config.copies = mode && !(mode->caps & (MODE_PINS | MODE_SPLICES));
 	if (mode && mode->caps & MODE_PINS)
 		config.zc_sends = MIN(r->spec.threads * ZC_SENDS_PER_LANE, ZC_SENDS_MAX);
 	if (ledger_open(&config, &r->ledger, &f) < 0) {

@@ -333,4 +333,7 @@ def test_row_14_soak(tmp_path, bar):
         hours = (last[0] - warm[0]) / 3600
         # a page of 4 KiB in some seconds is hundreds of KiB an hour: the bar counts from ten minutes on
         slope = (last[3] - warm[3]) / 2**20 / hours
-        bar("memory", round(slope if SOAK_S >= 600 else (last[3] - warm[3]) / 2**20, 2), 1, " MiB/h" if SOAK_S >= 600 else " MiB")
+        if SOAK_S >= 600:
+            bar("memory", round(slope, 2), 1, " MiB/h")
+        else:
+            bar("memory", round((last[3] - warm[3]) / 2**20, 2), 4, " MiB")
