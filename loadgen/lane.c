@@ -16,11 +16,9 @@
 #define PAGE 4096u
 #define TCP_CLOSE_STATE 7 /* TCP_CLOSE of the kernel's net/tcp_states.h */
 
-#define RECEIVE_SMALL (128u << 10) /* bytes a call when messages are small */
-#define RECEIVE_LARGE (256u << 10)
+#define RECEIVE_MAX (64u << 10) /* bytes a call: the buffer stays in the CPU's cache */
 #define LOWAT (64u << 10)
 #define LOWAT_MESSAGE (2u << 10) /* larger messages gain nothing from it (measured) */
-#define SMALL_MESSAGE (16u << 10)
 
 uint32_t placement_cpu(uint32_t connection, uint32_t role, uint32_t connections, uint32_t ncpus)
 {
@@ -93,12 +91,10 @@ static int set_low_water(struct lane *ln)
 
 static int set_up_receive(struct lane *ln)
 {
-	size_t bytes = ln->layout->size > SMALL_MESSAGE ? RECEIVE_LARGE : RECEIVE_SMALL;
+	size_t bytes = ln->crew->workload->back_to_back ? RECEIVE_MAX : MIN(ln->layout->size, RECEIVE_MAX);
 	void *p;
 	int r;
 
-	if (!ln->crew->workload->back_to_back)
-		bytes = MIN(ln->layout->size, RECEIVE_LARGE);
 	if (posix_memalign(&p, PAGE, bytes))
 		return -ENOMEM;
 	ln->buf = memset(p, 0, bytes);
@@ -114,6 +110,12 @@ static void *new_state(size_t size)
 	void *p = aligned_alloc(CACHE_LINE, bytes);
 
 	return p ? memset(p, 0, bytes) : NULL;
+}
+
+int lane_set_nodelay(struct lane *ln, int on)
+{
+	ln->call = "setsockopt(TCP_NODELAY)";
+	return setsockopt(ln->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0 ? -errno : 0;
 }
 
 static int set_up_outbox(struct lane *ln)

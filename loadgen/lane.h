@@ -80,7 +80,7 @@ struct crew {
 	const struct receive_mode *receive;
 	const struct workload *workload;
 	struct message_layout layout;
-	uint32_t lanes; /* two a connection */
+	uint32_t lanes;  /* two a connection */
 	uint32_t active; /* of them, that have a thread here: all, or those of one side */
 	int split;       /* the other side is on another host */
 	struct lane *lane;
@@ -113,8 +113,8 @@ static inline int crew_stopping(const struct crew *crew)
 int64_t lane_receive(struct lane *ln, size_t max);
 /* Hot: one message, whole. */
 int lane_send_message(struct lane *ln);
-/* Hot: true when the peer has ended its phase and all that it sent is here. A peer on another host says so in its last
- * message. */
+/* Hot: true when the peer has ended its phase and all that it sent is here. A peer on another host says so in
+ * its last message. */
 int lane_drained(const struct lane *ln);
 /* Tells the peer that this lane has sent all it will in this phase, and wakes it. */
 void lane_publish_total(struct lane *ln);
@@ -124,6 +124,9 @@ int lane_fail(struct lane *ln, int error, const char *call);
 
 /* In the lane's own thread: CPU, buffers, the mode. A negative errno with ln->call. */
 int lane_set_up(struct lane *ln);
+/* TCP_NODELAY: 1 sends also what Nagle's algorithm (RFC 896) has held back. 0 or a negative errno, the call
+ * in ln->call. */
+int lane_set_nodelay(struct lane *ln, int on);
 
 /* Completions, FIN both ways, TCP_INFO, close; bounded. */
 int lane_close(struct lane *ln);

@@ -136,17 +136,26 @@ static int send_last(struct lane *ln, int (*send)(struct lane *))
 	return r;
 }
 
+/* Small messages share packets, as the kernel's default and the field's other tools have it. */
 static int stream_send(struct lane *ln)
 {
 	int r;
 
+	r = lane_set_nodelay(ln, 0);
+	if (r < 0)
+		return lane_fail(ln, r, ln->call);
 	while (!crew_stopping(ln->crew)) {
 		r = lane_send_message(ln);
 		if (r < 0)
 			return r;
 	}
 	lane_publish_total(ln);
-	return send_last(ln, lane_send_message);
+	r = send_last(ln, lane_send_message);
+	if (r < 0)
+		return r;
+	/* What Nagle's algorithm still holds back goes out now. */
+	r = lane_set_nodelay(ln, 1);
+	return r < 0 ? lane_fail(ln, r, ln->call) : 0;
 }
 
 /* Until the low-water mark is reached, but not for long: the sender may need its buffers back. */
