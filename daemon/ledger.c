@@ -206,7 +206,32 @@ static struct bpf_program *program_of(const struct ledger_bpf *bpf, const char *
 	return bpf_object__find_program_by_name(bpf->obj, name);
 }
 
-/* The kernel's name of the thing that a section attaches to, and its BTF kind; NULL: nothing to find. */
+/*
+ * A program that does nothing tells quickly whether the kernel refuses its kind at this function: each hook's
+ * own, loaded alone, takes the whole object's maps and types with it (ten milliseconds).
+ */
+static int try_stub(const struct btf *btf, const char *section)
+{
+	static const struct bpf_insn stub[] = {
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K}, {.code = BPF_JMP | BPF_EXIT}};
+	DECLARE_LIBBPF_OPTS(bpf_prog_load_opts, opts);
+	int id = btf__find_by_name_kind(btf, strchr(section, '/') + 1, BTF_KIND_FUNC), fd;
+
+	if (strncmp(section, "fentry/", 7) == 0)
+		opts.expected_attach_type = BPF_TRACE_FENTRY;
+	else if (strncmp(section, "fexit/", 6) == 0)
+		opts.expected_attach_type = BPF_TRACE_FEXIT;
+	else
+		return 0;
+	opts.attach_btf_id = (__u32)id;
+	fd = bpf_prog_load(BPF_PROG_TYPE_TRACING, "stub", "GPL", stub, ARRAY_SIZE(stub), &opts);
+	if (fd < 0)
+		return fd;
+	close(fd);
+	return 0;
+}
+
+/* Whether the kernel has what a section attaches to. */
 static bool target_exists(const struct btf *btf, const char *section)
 {
 	const char *name = strchr(section, '/') + 1;
@@ -393,15 +418,24 @@ static int ask_btf(void)
 {
 	_cleanup_(btf__freep) struct btf *btf = btf__load_vmlinux_btf();
 	_cleanup_(ledger_bpf__destroyp) struct ledger_bpf *bpf = NULL;
+	int r;
 
 	if (!btf)
 		return -errno;
 	bpf = open_object();
 	if (!bpf)
 		return -errno;
-	for (size_t i = 0; i < HOOKS; i++)
-		if (!target_exists(btf, bpf_program__section_name(program_of(bpf, hooks[i].program))))
+	for (size_t i = 0; i < HOOKS; i++) {
+		const char *section = bpf_program__section_name(program_of(bpf, hooks[i].program));
+
+		if (!target_exists(btf, section)) {
 			kernel.hook[i] = (struct hook_state){-ENOENT, "find"};
+			continue;
+		}
+		r = try_stub(btf, section);
+		if (r < 0)
+			kernel.hook[i] = (struct hook_state){r, "load"};
+	}
 	kernel.has_rdonly_cast = btf__find_by_name_kind(btf, "bpf_rdonly_cast", BTF_KIND_FUNC) > 0;
 	kernel.uring_has_cqe = trace_arguments(btf, "btf_trace_io_uring_complete") == 3;
 	kernel.retransmit_has_err = trace_arguments(btf, "btf_trace_tcp_retransmit_skb") >= 3;
