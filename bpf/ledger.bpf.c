@@ -172,7 +172,7 @@ static __always_inline struct view *view_of(__u64 id)
 	return filter.watching ? bpf_map_lookup_elem(&views, &id) : NULL;
 }
 
-static __always_inline void book_as(enum book_writer writer, __u64 view, __u32 site, __u64 bytes)
+static __always_inline void book_at(enum book_writer writer, __u64 view, __u32 site, __u64 bytes, __u32 bucket)
 {
 	__u32 index = writer * SITE_MAX + site;
 	struct cell *c = bpf_map_lookup_elem(&cells, &index);
@@ -182,9 +182,14 @@ static __always_inline void book_as(enum book_writer writer, __u64 view, __u32 s
 		return;
 	ADD_AS(writer, c->hits, 1);
 	ADD_AS(writer, c->bytes, bytes);
-	ADD_AS(writer, c->log2[log2_bucket(bytes)], 1);
+	ADD_AS(writer, c->log2[bucket & (CELL_BUCKETS - 1)], 1);
 	if (v && site < SITE_MAX)
 		ADD(v->bytes[site], bytes);
+}
+
+static __always_inline void book_as(enum book_writer writer, __u64 view, __u32 site, __u64 bytes)
+{
+	book_at(writer, view, site, bytes, log2_bucket(bytes));
 }
 
 static __always_inline void book(__u64 view, __u32 site, __u64 bytes)
@@ -505,14 +510,17 @@ static __always_inline __u32 class_of(const struct sock *sk, const struct msghdr
 	return sg && msg->msg_flags & MSG_SPLICE_PAGES ? CLASS_SPLICE : CLASS_COPY;
 }
 
-static __always_inline void book_class(enum book_writer writer, __u64 view, __u32 class, __u64 bytes)
+static __always_inline void book_class(enum book_writer writer, struct sock_row *row, __u32 class, __u32 bytes)
 {
-	if (class == CLASS_PIN)
-		book_as(writer, view, SITE_TX_PIN, bytes);
-	else if (class == CLASS_SPLICE)
-		book_as(writer, view, SITE_TX_SPLICE, bytes);
-	else if (class == CLASS_COPY)
-		book_as(writer, view, SITE_TX_COPY, bytes);
+	__u64 booked = row->booked;
+
+	if (class == CLASS_NONE)
+		return;
+	if (booked >> 8 != bytes) {
+		booked = (__u64)bytes << 8 | log2_bucket(bytes);
+		row->booked = booked;
+	}
+	book_at(writer, row->view, class, bytes, booked);
 }
 
 /* io_uring gives its own notification along; it is taken down before any byte moves. */
@@ -569,7 +577,7 @@ static __always_inline void tx_settle(enum book_writer writer, struct sock_row *
 	if (moved <= 0)
 		return;
 	row->write_seq = seq;
-	book_class(writer, row->view, row->class, moved);
+	book_class(writer, row, row->class, moved);
 	row->flags |= ROW_ZC_MOVED;
 	if (row->class != CLASS_PIN)
 		return;
@@ -749,7 +757,7 @@ int BPF_PROG(site_TX_COPY, struct sock *sk)
 	if (bytes > 0) {
 		row->flags |= ROW_ZC_MOVED;
 		if ((__u64)bytes > row->pinned)
-			book_class(WRITER_END, row->view, row->class == CLASS_SPLICE ? CLASS_SPLICE : CLASS_COPY,
+			book_class(WRITER_END, row, row->class == CLASS_SPLICE ? CLASS_SPLICE : CLASS_COPY,
 				bytes - row->pinned);
 	}
 	pinned_local(row, row->pinned);

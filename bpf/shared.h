@@ -43,8 +43,13 @@ struct tally {
 	__u64 v[COUNTER_MAX];
 };
 
-/* How tcp_sendmsg treats the bytes of a call: constant for the call. */
-enum send_class { CLASS_NONE, CLASS_COPY, CLASS_PIN, CLASS_SPLICE };
+/* How tcp_sendmsg treats the bytes of a call: constant for the call. Each is its site. */
+enum send_class {
+	CLASS_NONE,
+	CLASS_COPY = SITE_TX_COPY,
+	CLASS_PIN = SITE_TX_PIN,
+	CLASS_SPLICE = SITE_TX_SPLICE,
+};
 
 enum row_flags {
 	ROW_SEQ = 1 << 0,      /* the sequence bases are valid */
@@ -74,8 +79,9 @@ struct sock_row {
 	__u64 ubuf;		       /* io_uring's notification of the call going on, or 0 */
 	__u64 pinned_local;	       /* pinned while ROW_LOCAL was set */
 	__u32 retrans_base, retransmitted; /* TCP's bytes_retrans when it came into the account; seen since */
+	__u64 booked; /* the length booked last, shifted by 8, with its place in log2[]: most are of one length */
 };
-_Static_assert(sizeof(struct sock_row) == 96, "wire format");
+_Static_assert(sizeof(struct sock_row) == 104, "wire format");
 
 /* A MSG_ZEROCOPY send on its way: the value is one word, exchanged by sender and completion; see zc_sent(). */
 struct zc_key {
