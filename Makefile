@@ -170,8 +170,10 @@ torture: all $(O)/inject.so ## The table of attacks and faults, row by row, to i
 	@tools/torture.sh
 soak: all ## Runs and watches for SOAK_S=7200 seconds: nothing grows
 	@SOAK_S=$${SOAK_S:-7200} tools/torture.sh tests/torture -k soak
-bench: ## Throughput against the peers, ledger on and off, in interleaved pairs
-	@tools/bench.sh
+bench: ## Throughput against iperf3 and PEERS="NAME=PATH ...", ledger on and off, in interleaved pairs; BENCH="OPTIONS"
+	@tools/bench.sh $(BENCH)
+bench-doc: ## Write doc/performance.md from what the last make bench measured
+	@tools/bench/document.py results/bench.json doc/performance.md doc/performance.svg
 
 # Manual pages: prose of doc/man/ with what the programs, the configuration and the interface say of themselves.
 man: $(patsubst doc/man/%.scd,$(O)/man/%,$(wildcard doc/man/*.scd)) ## Write the manual pages (wants scdoc)
@@ -189,6 +191,6 @@ deb-check: deb ## lintian, then the life of the package in a chroot and under sy
 clean: ## Remove what was built
 	rm -rf $(BUILD)
 
-.PHONY: all help deps quickstart check asan tsan fuzz fuzz-programs torture soak vm vm-doc bench man install deb deb-check clean unit-programs
+.PHONY: all help deps quickstart check asan tsan fuzz fuzz-programs torture soak vm vm-doc bench bench-doc man install deb deb-check clean unit-programs
 .DELETE_ON_ERROR:
 -include $(shell [ -d $(O) ] && find $(O) -name '*.d')

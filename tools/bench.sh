@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# Installs what is missing, builds, and measures: see bench.py, whose options this passes on.
+# Installs what is missing, builds, and measures: see tools/bench/bench.py, whose options this passes on.
 set -eu
 cd "$(dirname "$0")/.."
-tools/deps.sh build check
+tools/deps.sh build bench
 make -s -j"$(nproc)" all
-exec /usr/bin/python3 -B tools/bench.py "$@"
+exec /usr/bin/python3 -B tools/bench/bench.py "$@"

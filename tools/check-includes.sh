@@ -112,7 +112,7 @@ for file in {common,loadgen,client,cli,exporter,daemon,bpf}/*.{c,h,def}; do
 	check_includes "$file"
 	check_bpf_ifdef "$file"
 done
-for file in {common,loadgen,client,cli,exporter,daemon,bpf}/*.{c,h,def} tests/**/*.{c,h,py,sh} tools/*; do
+for file in {common,loadgen,client,cli,exporter,daemon,bpf}/*.{c,h,def} tests/**/*.{c,h,py,sh} tools/* tools/*/*.py; do
 	[ -f "$file" ] && check_opening "$file"
 done
 [ $findings -eq 0 ] || {

@@ -16,7 +16,7 @@ declare -A sets=(
 	[deb-check]="lintian mmdebstrap systemd-container debian-archive-keyring python3 python3-pytest python3-jsonschema"
 	[vm]="qemu-system-x86 busybox-static cpio xz-utils zstd kmod jq iproute2 util-linux dash iperf3 ethtool
 		tcpdump python3 debian-archive-keyring mmdebstrap"
-	[bench]="iperf3 bpftrace python3"
+	[bench]="iperf3 bpftrace bpftool gnuplot-nox python3 python3-jsonschema util-linux"
 )
 
 die() {
