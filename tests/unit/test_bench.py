@@ -194,6 +194,22 @@ def test_time_ends_it_after_a_round(monkeypatch, capsys, left, rounds):
     assert early == (None if rounds == 3 else "the time of 1 minutes was over after 1 of 3 rounds")
 
 
+def test_an_interrupt_keeps_what_there_is(monkeypatch):
+    monkeypatch.setattr(noise, "between", lambda a, b: QUIET)
+    said = iter([1.0, 1.0, 1.0])
+
+    def run(env, size, threads):
+        try:
+            return next(said)
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    args, cells = SimpleNamespace(max_steal=2, max_foreign=5, redos=0, rounds=3, minutes=1), [fake_cell(), fake_cell()]
+    early = bench.take_rounds(ENV, cells, {"x": run, "base": run}, args, time.monotonic() + 60)
+    assert early == "interrupted in round 1 of 3" and [len(c["rounds"]) for c in cells] == [1, 0]
+    assert judge.summary(cells[1])["ratios"] == {"x": None}
+
+
 # ---- noise ----
 
 STAT = "cpu  100 10 200 600 5 3 4 8 50 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n"
@@ -391,3 +407,5 @@ def test_help_and_a_bad_peer():
     assert done.returncode == 0 and "--minutes" in done.stdout
     done = subprocess.run([BENCH / "bench.py", "--peers", "x"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and done.stderr.startswith("bench: PEERS: 'x'"), done.stderr
+    done = subprocess.run([BENCH / "bench.py", "--bpftrace", "/nowhere", "--only", "pears"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and done.stderr.startswith("bench: --only takes some of ledger, peers"), done.stderr

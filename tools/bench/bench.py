@@ -25,7 +25,7 @@ import tables  # noqa: E402
 from support import Daemon  # noqa: E402
 
 EXTRAS = ("start", "programs", "scale")
-OVERHEAD = 0.6  # seconds a sample takes besides its window, as a guess for the plan
+OVERHEAD = 0.4  # seconds a sample takes besides its window, as a guess for the plan
 
 
 def numbers(text):
@@ -101,25 +101,32 @@ def take_rounds(env, cells, found, args, deadline):
         if i and time.monotonic() > deadline:
             return f"the time of {args.minutes:g} minutes was over after {i} of {args.rounds} rounds"
         begin = time.monotonic()
-        for cell in cells:
-            take_round(env, cell, found, i, limits, args.redos)
+        try:
+            for cell in cells:
+                take_round(env, cell, found, i, limits, args.redos)
+        except KeyboardInterrupt:
+            return f"interrupted in round {i + 1} of {args.rounds}"
         print(f"round {i + 1} of {args.rounds}: {time.monotonic() - begin:.0f} s, "
               f"{sum(len(c['redone']) for c in cells)} chains redone so far", flush=True)
     return None
+
+
+def wanted_extras(args):
+    return [name for name in EXTRAS if not args.only or name in args.only]
 
 
 def plan(cells, args, named_peers):
     samples = sum(len(c["chain"]) for c in cells)
     guess = args.rounds * samples * (args.seconds + args.warmup + OVERHEAD)
     print(f"plan: {len(cells)} cells, {samples} samples a round, {args.rounds} rounds, {args.seconds} s a sample: about "
-          f"{guess / 60:.0f} minutes without what is redone; no round begins after {args.minutes:g} minutes")
-    print(f"      congestion control {args.congestion or 'the default of the host'}; copyledger "
-          f"{'unpinned' if args.no_pin else 'pinned, a CPU a thread'}, others unpinned; peers: {', '.join(named_peers) or 'none named'}",
-          flush=True)
+          f"{guess / 60:.0f} minutes without what is redone, and {', '.join(wanted_extras(args)) or 'nothing'} before; no round "
+          f"begins after {args.minutes:g} minutes")
+    print(f"      congestion control {args.congestion or 'the default of the host'}; copyledger's threads "
+          f"{'not pinned' if args.no_pin else 'pinned'}, the others' not; peers: {', '.join(named_peers) or 'none named'}", flush=True)
 
 
 def take_extras(env, args, folder, document):
-    wanted = [name for name in EXTRAS if not args.only or name in args.only]
+    wanted = wanted_extras(args)
     if "programs" in wanted:
         document["programs"] = extras.programs(env)
     for name, take in (("start", extras.start_figures), ("scale", extras.scale)):
@@ -135,6 +142,9 @@ def options_of(args):
 def measure(args, folder):
     named = contenders.peers(args.peers)
     found, missing, style, said = contenders.all_contenders(named, args.bpftrace)
+    known = {g.name for g in contenders.GROUPS} | set(named) | set(EXTRAS)
+    if set(args.only or ()) - known:
+        raise contenders.Failed(f"--only takes some of {', '.join(sorted(known))}, with commas between")
     cells = cells_of(contenders.groups(found, named), args)
     plan(cells, args, named)
     deadline = time.monotonic() + 60 * args.minutes

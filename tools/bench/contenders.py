@@ -247,7 +247,7 @@ def bpftrace(binary, style):
     """Counts for the block's time. Raises what it complains of, or if it counted nothing."""
     command = ["unshare", "-m", "sh", "-c", MOUNTED, "sh", binary, "-B", "line", "-e", bpftrace_program(style)]
     with process(command, end=signal.SIGINT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
-        bound = threading.Timer(20, child.kill)
+        bound = threading.Timer(60, child.kill)
         bound.start()
         counting = any(line.startswith("counting") for line in child.stdout)
         bound.cancel()
@@ -256,7 +256,10 @@ def bpftrace(binary, style):
             raise Failed(f"bpftrace ({style}): " + (problem[0] if problem else "it says nothing"))
         yield
         child.send_signal(signal.SIGINT)
-        text, _ = child.communicate(timeout=20)
+        try:
+            text, _ = child.communicate(timeout=60)  # the kernel takes probes away one grace period after the other
+        except subprocess.TimeoutExpired as e:
+            raise Failed(f"bpftrace ({style}): it does not end") from e
     if not re.search(r"^@sock_send_length_hits: [1-9]", text, re.M):
         raise Failed(f"bpftrace ({style}): it counted nothing")
 

@@ -90,7 +90,8 @@ set logscale x 2
 set logscale y 2
 set xtics ({names})
 set ylabel 'ratio of throughputs'
-set key outside bottom center horizontal
+set key outside bottom center horizontal Left reverse samplen 2
+set lmargin 10
 set multiplot layout {len(threads)},1"""
     return "\n".join([head, *(plot_command(document, t, i == len(threads) - 1) for i, t in enumerate(threads)), "unset multiplot", ""])
 

@@ -147,7 +147,7 @@ def judge_scale(document):
         if lanes > SCALE_FROM:
             yield row(4, f"CPU time a message, {lanes} / {SCALE_FROM} lanes", e, SCALE_BAR, False,
                       reason="; ".join(scale["failures"]) or f"{SCALE_FROM} lanes were not asked for")
-    for key, what in (("result_bytes", "result's bytes a lane more"), ("daemon_bytes", "daemon's memory a lane more")):
+    for key, what in (("result_bytes", "result's bytes a lane more"), ("daemon_bytes", "daemon's peak memory a lane more")):
         yield row(4, what, estimate(list(slopes(scale, key))), unit="bytes", reason="fewer than two numbers of lanes")
 
 

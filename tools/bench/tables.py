@@ -57,6 +57,9 @@ def noise_lines(document):
     kept = sum(c["noisy_kept"] for c in cells)
     yield (f"noise: {redone} chains redone for steal above {options['max_steal']:g} % or foreign load above "
            f"{options['max_foreign']:g} % of the machine; of the {rounds} that count {kept} were noisy still")
+    pairs = sorted(len(c["rounds"]) for c in cells)
+    if pairs:
+        yield f"pairs a cell: {pairs[0]}" + (f" to {pairs[-1]}" if pairs[-1] > pairs[0] else "")
     failures = sum(len(c["failures"]) for c in cells)
     if failures:
         yield f"failed samples: {failures}"
