@@ -49,7 +49,7 @@ def arguments():
     p.add_argument("--max-steal", type=float, default=2.0, help="percent of the machine; a pair above it is redone")
     p.add_argument("--max-foreign", type=float, default=5.0, help="the same for the CPU time of others")
     p.add_argument("--redos", type=int, default=3, help="how often in a cell, at most")
-    p.add_argument("--keep-programs", action="store_true", help="write the programs' instruction counts to tools/bench/programs.json")
+    p.add_argument("--keep-programs", action="store_true", help="write the instruction counts to tools/bench/programs.json")
     p.add_argument("--output", type=Path, default=TOP / "results/bench.json")
     return p.parse_args()
 
@@ -122,7 +122,8 @@ def plan(cells, args, named_peers):
           f"{guess / 60:.0f} minutes without what is redone, and {', '.join(wanted_extras(args)) or 'nothing'} before; no round "
           f"begins after {args.minutes:g} minutes")
     print(f"      congestion control {args.congestion or 'the default of the host'}; copyledger's threads "
-          f"{'not pinned' if args.no_pin else 'pinned'}, the others' not; peers: {', '.join(named_peers) or 'none named'}", flush=True)
+          f"{'not pinned' if args.no_pin else 'pinned'}, the others' not; peers: {', '.join(named_peers) or 'none named'}",
+          flush=True)
 
 
 def take_extras(env, args, folder, document):
@@ -150,7 +151,8 @@ def measure(args, folder):
     deadline = time.monotonic() + 60 * args.minutes
     env = contenders.Env(Daemon(folder).start(), args.seconds, args.warmup, args.congestion, not args.no_pin)
     document = {"schema": "copyledger/bench/1", "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                "host": extras.host_facts(env.daemon, args.bpftrace), "options": options_of(args), "missing": missing, "irqs_apart": noise.IRQS_APART,
+                "host": extras.host_facts(env.daemon, args.bpftrace), "options": options_of(args), "missing": missing,
+                "irqs_apart": noise.IRQS_APART,
                 "bpftrace": {"style": style, "refused": said, "program": contenders.bpftrace_program(style) if style else None}}
     try:
         take_extras(env, args, folder, document)

@@ -35,7 +35,7 @@ def part(document, figure, kept):
               "\n".join(f"- {line}" for line in tables.bar_counts(document)),
               f"![Ratios over message size, with 95 % intervals]({figure})",
               "### Verdicts", markdown(tables.verdict_rows(document)),
-              "### Throughput", markdown(tables.throughput_rows(document))]
+              "<details><summary>Throughput of every cell</summary>", markdown(tables.throughput_rows(document)), "</details>"]
     if "programs" in programs:
         blocks += [f"### Programs, {programs['key']}", markdown(tables.program_rows(document, kept))]
     return "\n\n".join([*blocks, END])
@@ -59,17 +59,18 @@ def quoted(text):
     return "'" + text.replace("'", "''") + "'"
 
 
-def plot_command(document, threads, first):
+def plot_command(document, threads, with_key):
     """A panel: its data blocks, and the command that draws them. Curves stand a little beside each other."""
     data, curves = [], []
+    middle = len(CURVES) // 2
     for i, (group, name, title, color) in enumerate(CURVES):
         rows = curve_rows(document, group, name, threads)
         if not rows:
             continue
         block = f"$d{threads}_{i}"
-        shift = 1.04 ** (i - len(CURVES) // 2)
-        data.append(f"{block} << EOD\n" + "\n".join(" ".join(f"{v:.6g}" for v in (r[0] * shift, *r[1:])) for r in rows) + "\nEOD")
-        shown = f"title {quoted(title)}" if first else "notitle"
+        points = [" ".join(f"{v:.6g}" for v in (size * 1.04 ** (i - middle), *e)) for size, *e in rows]
+        data.append("\n".join([f"{block} << EOD", *points, "EOD"]))
+        shown = f"title {quoted(title)}" if with_key else "notitle"
         curves.append(f"{block} using 1:2:3:4 with yerrorbars lc rgb '{color}' pt 7 ps 0.6 {shown}, "
                       f"{block} using 1:2 with lines lc rgb '{color}' lw 1.5 notitle")
     title = f"set title '{threads} thread{'s' if threads > 1 else ''}'"
@@ -93,7 +94,8 @@ set ylabel 'ratio of throughputs'
 set key outside bottom center horizontal Left reverse samplen 2
 set lmargin 10
 set multiplot layout {len(threads)},1"""
-    return "\n".join([head, *(plot_command(document, t, i == len(threads) - 1) for i, t in enumerate(threads)), "unset multiplot", ""])
+    panels = [plot_command(document, t, t == threads[-1]) for t in threads]
+    return "\n".join([head, *panels, "unset multiplot", ""])
 
 
 def draw(document, output):

@@ -209,7 +209,8 @@ def keep_counts(key, found, path=TABLE):
 
 def first_line(*command):
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, cwd=Path(__file__).parent).stdout.strip().split("\n")[0]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, cwd=Path(__file__).parent)
+        return done.stdout.strip().split("\n")[0] or None
     except (OSError, subprocess.TimeoutExpired):
         return None
 
@@ -222,7 +223,8 @@ def read_line(path):
 
 
 def host_facts(daemon, bpftrace_binary):
-    model = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     return {
         "kernel": platform.release(), "machine": platform.machine(), "cpu": model[0] if model else None, "cpus": os.cpu_count(),
         "congestion": read_line("/proc/sys/net/ipv4/tcp_congestion_control"),

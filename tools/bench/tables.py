@@ -69,10 +69,11 @@ def noise_lines(document):
 
 def host_lines(document):
     host, options = document["host"], document["options"]
-    yield (f"Linux {host['kernel']} on {host['cpu']}, {host['cpus']} CPUs; copyledger {host['copyledger']} ({host['commit']}), "
-           f"{host['iperf3'] or 'no iperf3'}, {host['bpftrace'] or 'no bpftrace'}")
+    yield (f"Linux {host['kernel']} on {host['cpu']}, {host['cpus']} CPUs; copyledger {host['copyledger']} "
+           f"({host['commit'] or 'no commit'}), {host['iperf3'] or 'no iperf3'}, {host['bpftrace'] or 'no bpftrace'}")
     yield (f"congestion control {options['congestion'] or host['congestion']}; {options['seconds']} s a sample after "
-           f"{options['warmup']} s; copyledger's threads {'not pinned' if options['no_pin'] else 'pinned'}, the others' not; begun {document['started']}")
+           f"{options['warmup']} s; copyledger's threads {'not pinned' if options['no_pin'] else 'pinned'}, the "
+           f"others' not; begun {document['started']}")
     trace = document["bpftrace"]
     yield f"bpftrace counts by {trace['style']}s" if trace["style"] else "bpftrace: " + "; ".join(trace["refused"])
 
@@ -92,7 +93,7 @@ def plain(rows):
 
 
 def text(document, kept):
-    parts = ["\n".join(host_lines(document)), plain(throughput_rows(document))]
+    parts = ["\n".join(host_lines(document))] + [plain(throughput_rows(document))] * bool(document["cells"])
     programs = document.get("programs", {})
     if "programs" in programs:
         head = f"programs of {programs['key']}" + ("" if kept else ": no counts are kept of it")
