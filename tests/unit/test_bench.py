@@ -67,7 +67,7 @@ def bench_document(*cells, **more):
     d = {"cells": list(cells), "missing": {}, "started": "2026-01-01T00:00:00Z", "ended_early": None,
          "host": {"kernel": "6.18.1", "cpu": "A CPU", "cpus": 2, "congestion": "cubic", "copyledger": "0.1.0", "commit": "abc",
                   "iperf3": "iperf 3.12", "bpftrace": None},
-         "options": {"congestion": "", "seconds": 1, "warmup": 0, "no_pin": False, "max_steal": 2.0, "max_foreign": 5.0},
+         "options": {"congestion": "", "seconds": 1, "warmup": 0, "pin": False, "max_steal": 2.0, "max_foreign": 5.0},
          "bpftrace": {"style": "tracepoint", "refused": []}, **more}
     d["verdicts"] = judge.judge(d)
     return d
@@ -269,7 +269,7 @@ def test_named_peers_are_run(fakes, tmp_path):
     assert found["np"](ENV._replace(congestion="cubic"), 64, 4) == 4.0  # a process a flow
     assert found["nep"](ENV, 64, 2) == 3.0
     calls = (tmp_path / "calls").read_text()
-    assert calls.count("-m 64 -D -K cubic") == 4 and "-B 65536" in calls and "-T 2 -F 2" in calls and "-B 64\n" in calls
+    assert calls.count("-m 64 -K cubic") == 4 and "-B 65536" in calls and "-T 2 -F 2" in calls and "-B 64\n" in calls
     with pytest.raises(contenders.Failed, match="congestion control"):
         found["nep"](ENV._replace(congestion="cubic"), 64, 2)
 

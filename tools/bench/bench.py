@@ -43,7 +43,7 @@ def arguments():
     p.add_argument("--only", type=lambda s: s.split(","), help="of peers, zero-copy, ledger, the names of PEERS, start, programs, "
                    "scale")
     p.add_argument("--congestion", default="", help="congestion control for all, such as cubic; else the host's default")
-    p.add_argument("--no-pin", action="store_true", help="copyledger's threads are not pinned; the others never are")
+    p.add_argument("--pin", action="store_true", help="copyledger's threads are pinned also beside other programs, which never are")
     p.add_argument("--peers", default=os.environ.get("PEERS", ""), help="NAME=PATH ... of binaries netperf or tcp_stream")
     p.add_argument("--bpftrace", default="bpftrace", help="the bpftrace to use")
     p.add_argument("--max-steal", type=float, default=2.0, help="percent of the machine; a pair above it is redone")
@@ -70,6 +70,7 @@ def order_of(chain, i):
 
 def take_chain(env, cell, found, i):
     """One round of a cell: {order, gbps, noise}; who failed has no figure."""
+    env = env._replace(pin=env.pin or cell["base"] in contenders.OWN)
     taken = {"order": order_of(cell["chain"], i), "gbps": {}, "noise": {}}
     for name in taken["order"]:
         before = noise.read(env.daemon.process.pid)
@@ -122,12 +123,12 @@ def plan(cells, args, named_peers):
           f"{guess / 60:.0f} minutes without what is redone, and {', '.join(wanted_extras(args)) or 'nothing'} before; no round "
           f"begins after {args.minutes:g} minutes")
     print(f"      congestion control {args.congestion or 'the default of the host'}; copyledger's threads "
-          f"{'not pinned' if args.no_pin else 'pinned'}, the others' not; peers: {', '.join(named_peers) or 'none named'}",
+          f"{'' if args.pin else 'not '}pinned beside other programs; peers: {', '.join(named_peers) or 'none named'}",
           flush=True)
 
 
 def take_extras(env, args, folder, document):
-    wanted = wanted_extras(args)
+    wanted, env = wanted_extras(args), env._replace(pin=True)
     if "programs" in wanted:
         document["programs"] = extras.programs(env)
     for name, take in (("start", extras.start_figures), ("scale", extras.scale)):
@@ -149,7 +150,7 @@ def measure(args, folder):
     cells = cells_of(contenders.groups(found, named), args)
     plan(cells, args, named)
     deadline = time.monotonic() + 60 * args.minutes
-    env = contenders.Env(Daemon(folder).start(), args.seconds, args.warmup, args.congestion, not args.no_pin)
+    env = contenders.Env(Daemon(folder).start(), args.seconds, args.warmup, args.congestion, args.pin)
     document = {"schema": "copyledger/bench/1", "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 "host": extras.host_facts(env.daemon, args.bpftrace), "options": options_of(args), "missing": missing,
                 "irqs_apart": noise.IRQS_APART,

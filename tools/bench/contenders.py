@@ -26,6 +26,8 @@ Group = namedtuple("Group", "name chain base sizes threads")
 # seconds: the window of a sample, whole ones, since the peers know no others
 Env = namedtuple("Env", "daemon seconds warmup congestion pin")
 
+OWN = ("one-copy", "one-copy, ledger off")  # bases that are copyledger's
+
 GROUPS = (
     Group("peers", ("one-copy", "iperf3", "two-copy"), "iperf3", SIZES, THREADS),
     Group("zero-copy", ("zero-copy", "one-copy"), "one-copy", SIZES, THREADS),
@@ -122,7 +124,7 @@ def parse_iperf3(text):
 
 
 def iperf3(env, size, threads):
-    client = ["iperf3", "-c", "127.0.0.1", "-p", PORT, "-J", "-N", "-l", size, "-P", threads, "-t", env.seconds, "-O", env.warmup]
+    client = ["iperf3", "-c", "127.0.0.1", "-p", PORT, "-J", "-l", size, "-P", threads, "-t", env.seconds, "-O", env.warmup]
     if env.congestion:
         client += ["-C", env.congestion]
     with process(["iperf3", "-s", "-1", "-B", "127.0.0.1", "-p", PORT], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
@@ -143,7 +145,7 @@ def parse_netperf(text):
 def netperf(binary):
     def run(env, size, threads):
         client = [binary, "-H", "127.0.0.1", "-p", PORT, "-t", "TCP_STREAM", "-l", env.seconds, "-P", "0", "-f", "m", "--",
-                  "-m", size, "-D"] + (["-K", env.congestion] if env.congestion else [])
+                  "-m", size] + (["-K", env.congestion] if env.congestion else [])
         with process([Path(binary).with_name("netserver"), "-D", "-4", "-L", "127.0.0.1", "-p", PORT],
                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
             time.sleep(0.3)

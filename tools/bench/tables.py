@@ -72,7 +72,7 @@ def host_lines(document):
     yield (f"Linux {host['kernel']} on {host['cpu']}, {host['cpus']} CPUs; copyledger {host['copyledger']} "
            f"({host['commit'] or 'no commit'}), {host['iperf3'] or 'no iperf3'}, {host['bpftrace'] or 'no bpftrace'}")
     yield (f"congestion control {options['congestion'] or host['congestion']}; {options['seconds']} s a sample after "
-           f"{options['warmup']} s; copyledger's threads {'not pinned' if options['no_pin'] else 'pinned'}, the "
+           f"{options['warmup']} s; copyledger's threads {'' if options['pin'] else 'not '}pinned beside other programs, the "
            f"others' not; begun {document['started']}")
     trace = document["bpftrace"]
     yield f"bpftrace counts by {trace['style']}s" if trace["style"] else "bpftrace: " + "; ".join(trace["refused"])
