@@ -20,6 +20,7 @@ import contenders  # noqa: E402
 import document  # noqa: E402
 import extras  # noqa: E402
 import judge  # noqa: E402
+import many  # noqa: E402
 import noise  # noqa: E402
 import tables  # noqa: E402
 
@@ -128,7 +129,27 @@ def test_bars_4_and_5():
     assert five["copyledger probe, the first of a daemon"] == (300, "missed", None)
     assert five["the same for the first run of a daemon"] == (150, "not measured", "it broke")
     assert five["idle daemon, CPU ticks"] == (0, "met", None)
-    assert verdicts(bench_document(), 4) == {"CPU time a message, more lanes / 16 lanes": (1.15, "not measured", "not asked for")}
+    assert verdicts(bench_document(), 4) == dict.fromkeys(("answers from a full store", "a watch of many sockets"),
+                                                          (None, "not measured", "not asked for")) | {
+        "CPU time a message, more lanes / 16 lanes": (1.15, "not measured", "not asked for")}
+
+
+def test_many_results_and_sockets_are_stated():
+    store = {"results": 1001, "document_bytes": 2000, "ms": {"list": [5.0]}, "rss_mib": 6.0}
+    watch = {"sockets": 10000, "gap_ms": [500.0, 501.0, 502.0], "interval_ms": 500, "daemon_bytes": 1, "map_bytes_max": 2, "socket_bytes": 104}
+    found = verdicts(bench_document(store=store, watch=watch), 4)
+    assert found["1,001 results of 2,000 bytes: list"] == (None, "stated", None)
+    assert found["watch of 10,000 sockets: from reply to reply, of 500 ms asked"] == (None, "stated", None)
+    found = verdicts(bench_document(store={"reason": "no room"}, watch={"reason": "too few files"}), 4)
+    assert found["answers from a full store"] == (None, "not measured", "no room")
+    assert found["a watch of many sockets"] == (None, "not measured", "too few files")
+
+
+def test_a_store_is_filled_with_results_of_their_own(tmp_path):
+    row = {"id": "20261127-060020-a689", "started": 1795759220 * 10**9, "ended": 0, "label": None, "mode": "", "document": "20261127-060020-a689!"}
+    rows = list(many.copies_of(row, 3000))
+    assert len({r["id"] for r in rows}) == 3000 and rows[0]["document"] == rows[0]["id"] + "!"
+    assert rows[0]["started"] > rows[1]["started"] and {r["mode"] for r in rows} == {"one-copy", "two-copy"}
 
 
 # ---- pairs ----

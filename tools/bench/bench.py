@@ -20,11 +20,12 @@ sys.path.insert(0, str(TOP / "tests"))
 import contenders  # noqa: E402
 import extras  # noqa: E402
 import judge  # noqa: E402
+import many  # noqa: E402
 import noise  # noqa: E402
 import tables  # noqa: E402
 from support import Daemon  # noqa: E402
 
-EXTRAS = ("start", "programs", "scale")
+EXTRAS = ("start", "programs", "scale", "store", "watch")
 OVERHEAD = 0.4  # seconds a sample takes besides its window, as a guess for the plan
 
 
@@ -131,7 +132,7 @@ def take_extras(env, args, folder, document):
     wanted, env = wanted_extras(args), env._replace(pin=True)
     if "programs" in wanted:
         document["programs"] = extras.programs(env)
-    for name, take in (("start", extras.start_figures), ("scale", extras.scale)):
+    for name, take in (("start", extras.start_figures), ("scale", extras.scale), ("store", many.store), ("watch", many.watch)):
         if name in wanted:
             (folder / name).mkdir()
             document[name] = take(env, folder / name)

@@ -166,7 +166,30 @@ def judge_single(document):
                   reason=single.get("reasons", {}).get(key) or why_not(document, "start"))
 
 
-JUDGES = (judge_peers, judge_named, judge_zero_copy, judge_ledger, judge_scale, judge_single)
+def judge_store(document):
+    """A row a question; there is no bar but that a person does not wait."""
+    store = document.get("store") or {}
+    if "ms" not in store:
+        yield row(4, "answers from a full store", None, reason=store.get("reason") or why_not(document, "store"))
+        return
+    for name, ms in store["ms"].items():
+        yield row(4, f"{store['results']:,} results of {store['document_bytes']:,} bytes: {name}", estimate(ms), unit="ms")
+    yield row(4, "the daemon's memory with these", estimate([store["rss_mib"]]), unit="MiB")
+
+
+def judge_watch(document):
+    watch = document.get("watch") or {}
+    if "gap_ms" not in watch:
+        yield row(4, "a watch of many sockets", None, reason=watch.get("reason") or why_not(document, "watch"))
+        return
+    of = f"watch of {watch['sockets']:,} sockets"
+    yield row(4, f"{of}: from reply to reply, of {watch['interval_ms']} ms asked", estimate(watch["gap_ms"]), unit="ms")
+    for key, what in (("daemon_bytes", "memory of the daemon more"), ("map_bytes_max", "memory of the kernel's maps, at most"),
+                      ("socket_bytes", "memory of a socket's row")):
+        yield row(4, f"{of}: {what}", estimate([watch[key]]), unit="bytes")
+
+
+JUDGES = (judge_peers, judge_named, judge_zero_copy, judge_ledger, judge_scale, judge_store, judge_watch, judge_single)
 
 
 def judge(document):

@@ -18,6 +18,8 @@ def number(value):
 def interval(e, unit=""):
     if e is None:
         return "–"
+    if e["n"] == 1:
+        return number(e["median"]) + (f" {unit}" if unit else "")
     weak = f" at {100 * e['coverage']:.0f} %" if e["coverage"] < 0.95 else ""
     return f"{number(e['median'])} [{number(e['low'])}, {number(e['high'])}]{weak}" + (f" {unit}" if unit else "")
 
