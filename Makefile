@@ -170,6 +170,15 @@ torture: all $(O)/inject.so ## The table of attacks and faults, row by row, to i
 	@tools/torture.sh
 soak: all ## Runs and watches for SOAK_S=7200 seconds: nothing grows
 	@SOAK_S=$${SOAK_S:-7200} tools/torture.sh tests/torture -k soak
+# Of make bench: see tools/bench/floor.c.
+$(BUILD)/bench/floor.bpf.o: tools/bench/floor.bpf.c
+	@mkdir -p $(@D)
+	$(say) BPF $@
+	$(Q)$(CLANG) $(BPF_CFLAGS) -c $< -o $@
+$(BUILD)/bench/floor: tools/bench/floor.c $(BUILD)/bench/floor.bpf.o
+	$(say) CC $@
+	$(Q)$(CC) $(CFLAGS_ALL) $< -o $@ $(LDFLAGS_ALL) -lbpf
+bench-programs: $(BUILD)/bench/floor
 bench: ## Throughput against iperf3 and PEERS="NAME=PATH ...", ledger on and off, in interleaved pairs; BENCH="OPTIONS"
 	@tools/bench.sh $(BENCH)
 bench-doc: ## Write doc/performance.md from what the last make bench measured
@@ -191,6 +200,6 @@ deb-check: deb ## lintian, then the life of the package in a chroot and under sy
 clean: ## Remove what was built
 	rm -rf $(BUILD)
 
-.PHONY: all help deps quickstart check asan tsan fuzz fuzz-programs torture soak vm vm-doc bench bench-doc man install deb deb-check clean unit-programs
+.PHONY: all bench-programs help deps quickstart check asan tsan fuzz fuzz-programs torture soak vm vm-doc bench bench-doc man install deb deb-check clean unit-programs
 .DELETE_ON_ERROR:
 -include $(shell [ -d $(O) ] && find $(O) -name '*.d')

@@ -4,5 +4,5 @@
 set -eu
 cd "$(dirname "$0")/.."
 tools/deps.sh build bench
-make -s -j"$(nproc)" all
+make -s -j"$(nproc)" all bench-programs
 exec /usr/bin/python3 -B tools/bench/bench.py "$@"

@@ -167,7 +167,7 @@ def test_the_order_turns_round():
 def test_what_lacks_its_base_is_left_out():
     found = dict.fromkeys(["one-copy", "two-copy", "zero-copy", "one-copy, ledger off", "nep"])
     chains = {g.name: g.chain for g in contenders.groups(found, ["nep"])}
-    assert chains == {"zero-copy": ("zero-copy", "one-copy"), "ledger": ("one-copy", "one-copy, ledger off"),
+    assert chains == {"zero-copy": ("zero-copy", "one-copy"), "floor": ("one-copy, ledger off",), "ledger": ("one-copy", "one-copy, ledger off"),
                       "nep": ("one-copy", "nep", "two-copy")}
 
 
@@ -429,4 +429,4 @@ def test_help_and_a_bad_peer():
     done = subprocess.run([BENCH / "bench.py", "--peers", "x"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and done.stderr.startswith("bench: PEERS: 'x'"), done.stderr
     done = subprocess.run([BENCH / "bench.py", "--bpftrace", "/nowhere", "--only", "pears"], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1 and done.stderr.startswith("bench: --only takes some of ledger, peers"), done.stderr
+    assert done.returncode == 1 and done.stderr.startswith("bench: --only takes some of floor, ledger, peers"), done.stderr

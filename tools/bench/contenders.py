@@ -16,6 +16,8 @@ import time
 from collections import namedtuple
 from pathlib import Path
 
+from support import BUILD
+
 SIZES = (64, 256, 1024, 4096, 16384, 65536, 262144, 1048576)
 LEDGER_SIZES = (64, 1024, 16384, 65536, 1048576)
 THREADS = (1, 4)
@@ -26,11 +28,10 @@ Group = namedtuple("Group", "name chain base sizes threads")
 # seconds: the window of a sample, whole ones, since the peers know no others
 Env = namedtuple("Env", "daemon seconds warmup congestion pin")
 
-OWN = ("one-copy", "one-copy, ledger off")  # bases that are copyledger's
-
 GROUPS = (
     Group("peers", ("one-copy", "iperf3", "two-copy"), "iperf3", SIZES, THREADS),
     Group("zero-copy", ("zero-copy", "one-copy"), "one-copy", SIZES, THREADS),
+    Group("floor", ("one-copy, empty hooks", "one-copy, ledger off"), "one-copy, ledger off", LEDGER_SIZES, THREADS),
     Group("ledger", ("one-copy", "one-copy, ledger off", "one-copy, bpftrace"), "one-copy, ledger off", LEDGER_SIZES, THREADS),
 )
 
@@ -293,11 +294,28 @@ def traced(binary, style):
     return run
 
 
+# ---- one-copy without a ledger, while programs that do nothing hang at its hooks ----
+
+@contextlib.contextmanager
+def empty_hooks():
+    floor = BUILD / "bench/floor"
+    with process([floor, floor.with_suffix(".bpf.o")], stdout=subprocess.PIPE, text=True) as child:
+        if child.stdout.readline() != "attached\n":
+            raise Failed("the programs that do nothing cannot be attached")
+        yield
+
+
+def with_empty_hooks(env, size, threads):
+    with empty_hooks():
+        return copyledger("one-copy", "off")(env, size, threads)
+
+
 OWN = {
     "one-copy": copyledger("one-copy"),
     "two-copy": copyledger("two-copy"),
     "zero-copy": copyledger("zero-copy"),
     "one-copy, ledger off": copyledger("one-copy", "off"),
+    "one-copy, empty hooks": with_empty_hooks,
 }
 
 

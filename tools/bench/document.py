@@ -19,6 +19,7 @@ BEGIN, END = "<!-- make bench-doc writes from here -->", "<!-- to here -->"
 # group, contender, its curve's title; colours by Okabe and Ito, as in cli/figures.c
 CURVES = (("peers", "one-copy", "one-copy / iperf3", "#0072B2"), ("peers", "two-copy", "two-copy / iperf3", "#D55E00"),
           ("zero-copy", "zero-copy", "zero-copy / one-copy", "#009E73"), ("ledger", "one-copy", "ledger on / off", "#CC79A7"),
+          ("floor", "one-copy, empty hooks", "empty hooks / off", "#56B4E9"),
           ("ledger", "one-copy, bpftrace", "bpftrace / without", "#E69F00"))
 
 

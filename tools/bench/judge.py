@@ -101,7 +101,7 @@ def judge_peers(document):
 
 def judge_named(document):
     for c in document["cells"]:
-        if c["group"] not in ("peers", "zero-copy", "ledger"):
+        if c["group"] not in ("peers", "zero-copy", "ledger", "floor"):
             for mode in ("one-copy", "two-copy"):
                 yield row(1, f"{mode} / {c['base']}, {place(c)}", c["ratios"].get(mode), reason=why_no_pair(c))
 
@@ -127,6 +127,9 @@ def judge_ledger(document):
     for c in cells:
         want = next((w for low, high, w in LEDGER_BARS if low <= c["size"] <= high), None)
         yield row(3, f"ledger on / off, {place(c)}", c["ratios"].get("one-copy"), want, reason=why_no_pair(c))
+    for c in cells_of(document, "floor"):
+        yield row(3, f"programs that do nothing at its hooks / off, {place(c)}", c["ratios"].get("one-copy, empty hooks"),
+                  reason=why_no_pair(c))
     for c in cells:
         reason = document["missing"].get("one-copy, bpftrace") or why_no_pair(c)
         yield row(3, f"bpftrace / without, {place(c)}", c["ratios"].get("one-copy, bpftrace"), reason=reason)
