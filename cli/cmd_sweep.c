@@ -98,6 +98,7 @@ static const struct opt sweep_options[] = {
 	{"no-perf", 0, NULL, "perf", opt_false, 0, "no perf counters"},
 	{"ledger", 0, "TIER", NULL, NULL, 0,
 		"hooks of the ledger: auto (the default), fentry, tracepoint or off"},
+	{"hook-times", 0, NULL, "hook_times", NULL, 0, "time every hook of the ledger: costs some more"},
 	{"ipv6", '6', NULL, "ip", opt_ipv6, 0, "over IPv6"},
 	{"congestion", 0, "NAME", NULL, NULL, 0, "a congestion control of the kernel"},
 	{"sndbuf", 0, "BYTES", NULL, opt_size, 0, "SO_SNDBUF of the senders"},

@@ -225,6 +225,24 @@ static void render_derived(struct out *o, json_object *result)
 		out_newline(o);
 }
 
+/* What the ledger's own programs took, where the kernel timed them. */
+static void render_hooks(struct out *o, json_object *result)
+{
+	json_object *instrument = doc_at(result, "instrument");
+	double runs, ns, cpu, share;
+
+	if (!doc_number(instrument, "hook_runs", &runs) || !doc_number(instrument, "hook_ns", &ns))
+		return;
+	render_label(o, "hooks");
+	out_text(o, STYLE_NONE, "%s runs of %zu hooks took %s", figure_count(whole(runs)).s,
+		doc_length(doc_at(instrument, "hooks")), figure_duration(ns).s);
+	if (doc_number(instrument, "hook_share", &share) && doc_number(instrument, "load_cpu_ns", &cpu))
+		out_text(o, STYLE_NONE, ", %s of the load's CPU time", figure_percent(ns, cpu).s);
+	else
+		out_text(o, STYLE_DIM, " (timed for a part of the run)");
+	out_newline(o);
+}
+
 static void render_warnings(struct out *o, json_object *result)
 {
 	json_object *warnings = doc_at(result, "warnings");
@@ -255,6 +273,7 @@ static void render_measured(struct out *o, json_object *result)
 	out_newline(o);
 	render_zerocopy(o, result);
 	render_derived(o, result);
+	render_hooks(o, result);
 	render_perf(o, result);
 }
 

@@ -9,6 +9,7 @@
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 
 struct child {
 	const struct child_ops *ops;
@@ -17,7 +18,8 @@ struct child {
 	size_t shm_size;
 	int control, pidfd;
 	sd_event_source *control_source, *pid_source;
-	pid_t pid; /* 0: reaped */
+	pid_t pid;       /* 0: reaped */
+	uint64_t cpu_ns; /* at its end */
 };
 
 static void drop_fds(const int *fds, size_t n)
@@ -86,6 +88,7 @@ static int on_end(sd_event_source *s, int fd, uint32_t revents, void *userdata)
 	siginfo_t how = {};
 
 	sd_event_source_set_enabled(s, SD_EVENT_OFF);
+	c->cpu_ns = child_cpu_ns(c); /* while its clock is still there */
 	if (waitid(P_PIDFD, c->pidfd, &how, WEXITED) < 0)
 		return 0;
 	c->pid = 0;
@@ -230,6 +233,18 @@ void child_kill(struct child *c)
 {
 	if (c->pid > 0)
 		kill(c->pid, SIGKILL);
+}
+
+uint64_t child_cpu_ns(const struct child *c)
+{
+	struct timespec t;
+	clockid_t clock;
+
+	if (c->pid <= 0)
+		return c->cpu_ns;
+	if (clock_getcpuclockid(c->pid, &clock) || clock_gettime(clock, &t) < 0)
+		return 0;
+	return t.tv_sec * 1000000000ULL + t.tv_nsec;
 }
 
 struct lg_shm *child_shm(const struct child *c)

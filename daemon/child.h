@@ -30,5 +30,8 @@ DEFINE_CLEANUP(struct child *, child_free)
 int child_tell(struct child *c, enum lg_message_type type);
 void child_kill(struct child *c);
 
+/* CPU time that all its threads have used, ns; after its end what it was then. 0: it cannot be read. */
+uint64_t child_cpu_ns(const struct child *c);
+
 /* Valid until child_free(), also after the child's end. */
 struct lg_shm *child_shm(const struct child *c);

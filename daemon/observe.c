@@ -574,11 +574,7 @@ int observe_start(sd_event *event, struct observers *all, const struct observe_s
 	if (r < 0)
 		return r;
 	r = ledger_timed(o->ledger);
-	snprintf(o->no_times, sizeof(o->no_times),
-		"the kernel does not let this process have its BPF programs measured (bpf_enable_stats: %s; "
-		"it "
-		"takes CAP_SYS_ADMIN, or kernel.bpf_stats_enabled 1)",
-		strerror(-r));
+	snprintf(o->no_times, sizeof(o->no_times), NO_HOOK_TIMES, strerror(-r));
 	o->started_wall = now_ns(CLOCK_REALTIME);
 	o->started = o->last = now_ns(CLOCK_MONOTONIC);
 	/* A first document at once says that the hooks are attached: what begins now is seen whole. */

@@ -644,34 +644,84 @@ static json_object *derived_json(const struct run_facts *f)
 	return o;
 }
 
+static json_object *hook_json(const struct hook_cost *h, bool measured)
+{
+	json_object *o = json_object_new_object();
+
+	json_add_str(o, "program", h->program);
+	json_add_str(o, "attach", h->attach);
+	json_add_u64(o, "misses", h->misses);
+	if (measured) {
+		json_add_u64(o, "runs", h->runs);
+		json_add_u64(o, "run_ns", h->run_ns);
+	} else {
+		json_add_null(o, "runs");
+		json_add_null(o, "run_ns");
+	}
+	return o;
+}
+
+static const char no_load_cpu[] = "the CPU time of the load generator could not be read";
+
+static const char *cost_in_words(const struct run_facts *f, bool measured)
+{
+	if (!f->n_hooks)
+		return "none";
+	return measured
+		       ? "the hooks run inside the measured calls; hook_ns is the time within them, the way "
+			 "in and out "
+			 "is not in it, and their timing costs two readings of a clock a hook more: compare "
+			 "with "
+			 "runs whose ledger is off, as 'copyledger run --overhead' does"
+		       : "the hooks run inside the measured calls: compare with runs whose ledger is off, as "
+			 "'copyledger run --overhead' does";
+}
+
 json_object *result_instrument(const struct run_facts *f)
 {
 	json_object *o = json_object_new_object(), *a = json_object_new_array();
 	uint64_t runs = 0, ns = 0;
+	bool measured;
 
 	for (size_t i = 0; i < f->n_hooks; i++) {
-		const struct hook_cost *h = &f->hooks[i];
-		json_object *row = json_object_new_object();
-
-		json_add_str(row, "program", h->program);
-		json_add_str(row, "attach", h->attach);
-		json_add_u64(row, "misses", h->misses);
-		json_push(a, row);
-		runs += h->runs;
-		ns += h->run_ns;
+		runs += f->hooks[i].runs;
+		ns += f->hooks[i].run_ns;
 	}
+	measured = f->timed || runs; /* for a part of the time, if somebody else asked for it */
+	for (size_t i = 0; i < f->n_hooks; i++)
+		json_push(a, hook_json(&f->hooks[i], measured));
 	json_add_u64(o, "sites_attached", f->n_hooks);
 	json_add(o, "hooks", a);
-	if (f->timed || runs) {
+	if (measured) {
 		json_add_u64(o, "hook_runs", runs);
 		json_add_u64(o, "hook_ns", ns);
 	} else {
 		json_add_null_reason(o, "hook_runs", "%s", f->no_times);
 		json_add_null_reason(o, "hook_ns", "%s", f->no_times);
 	}
-	json_add_str(o, "overhead",
-		f->n_hooks ? "the hooks run inside the measured calls: compare with a run whose ledger is off"
-			   : "none");
+	json_add_str(o, "overhead", cost_in_words(f, measured));
+	return o;
+}
+
+/* Of a run: both figures are of the time from the ledger's opening to the end of the load generator. */
+static json_object *run_instrument(const struct run_facts *f)
+{
+	json_object *o = result_instrument(f), *ns = json_at(o, "hook_ns");
+
+	if (f->load_cpu_ns)
+		json_add_u64(o, "load_cpu_ns", f->load_cpu_ns);
+	else
+		json_add_null_reason(o, "load_cpu_ns", "%s", f->n_hooks ? no_load_cpu : f->no_times);
+	if (!json_object_is_type(ns, json_type_int))
+		json_add_null_reason(o, "hook_share", "%s", f->no_times);
+	else if (!f->timed)
+		json_add_null_reason(o, "hook_share",
+			"the hooks were timed for a part of the run only, while a watch or the sysctl "
+			"kernel.bpf_stats_enabled had the kernel do it");
+	else if (!f->load_cpu_ns)
+		json_add_null_reason(o, "hook_share", "%s", no_load_cpu);
+	else
+		json_add_double(o, "hook_share", json_object_get_double(ns) / f->load_cpu_ns);
 	return o;
 }
 
@@ -825,7 +875,7 @@ static void add_measured(json_object *o, const struct run_facts *f)
 		json_add_str(o, "perf_reason", f->no_perf);
 	}
 	json_add(o, "derived", derived_json(f));
-	json_add(o, "instrument", result_instrument(f));
+	json_add(o, "instrument", run_instrument(f));
 	json_add(o, "path", path_block(f));
 	json_add(o, "lanes", lanes_json(f->shm));
 }

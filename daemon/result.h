@@ -12,6 +12,11 @@
 
 #define RESULT_SCHEMA "copyledger/result/1"
 
+/* Why hooks are not timed although somebody asked, with the error of bpf_enable_stats(). */
+#define NO_HOOK_TIMES                                                                                        \
+	"the kernel does not let this process have its BPF programs measured (bpf_enable_stats: %s; it "     \
+	"takes CAP_SYS_ADMIN, or kernel.bpf_stats_enabled 1)"
+
 /* What a run knows; everything is borrowed. */
 struct run_facts {
 	const char *id, *state;
@@ -29,8 +34,9 @@ struct run_facts {
 	struct site_status site[SITE_MAX];
 	const struct hook_cost *hooks;
 	size_t n_hooks;
-	bool timed;           /* the kernel measured the hooks */
+	bool timed;           /* the kernel measured the hooks, from the first to the last */
 	const char *no_times; /* why it did not */
+	uint64_t load_cpu_ns; /* CPU time of the load generator while the hooks were attached; 0: not known */
 	uint32_t sockets_registered;
 	const struct call_path *paths; /* where unasked copies came from, most bytes first */
 	int n_paths;

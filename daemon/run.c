@@ -50,9 +50,10 @@ struct run {
 	struct child *child;
 	struct ledger *ledger;
 	struct perf *perf;
-	char no_ledger[400], no_perf[200];
+	char no_ledger[400], no_perf[200], no_times[400];
+	uint64_t cpu_before; /* of the child, when the ledger was opened */
 	uint32_t registered;
-	bool books_read, cancelled, measured;
+	bool books_read, cancelled, measured, timed;
 	bool killed;        /* by its cancelling: a child that connects does not listen yet */
 	struct books books; /* final */
 	struct hook_cost hooks[LEDGER_HOOKS_MAX];
@@ -112,8 +113,15 @@ static void read_books(struct run *r)
 	read_paths(r);
 }
 
+/* Whether the kernel measures all BPF programs anyway, as a snapshot of the host says. */
+static bool stats_on(json_object *host)
+{
+	return json_object_get_int(json_at(host, "sysctl/kernel.bpf_stats_enabled")) == 1;
+}
+
 static struct run_facts facts_of(struct run *r, const struct books *books)
 {
+	bool by_sysctl = stats_on(r->host_before) && stats_on(r->host_after);
 	struct run_facts f = {.id = r->id,
 		.state = phase_names[r->phase],
 		.spec = &r->spec,
@@ -128,8 +136,8 @@ static struct run_facts facts_of(struct run *r, const struct books *books)
 		.tier = r->tier,
 		.hooks = r->hooks,
 		.n_hooks = r->n_hooks,
-		.no_times = "the kernel measures the hooks only while kernel.bpf_stats_enabled is 1, or a "
-			    "watch asks for it",
+		.timed = r->n_hooks && (r->timed || by_sysctl),
+		.no_times = r->n_hooks ? r->no_times : r->no_ledger,
 		.sockets_registered = r->registered,
 		.paths = r->paths,
 		.n_paths = r->n_paths,
@@ -139,6 +147,8 @@ static struct run_facts facts_of(struct run *r, const struct books *books)
 		.host_after = r->host_after,
 		.warnings = r->warnings};
 
+	if (r->n_hooks && r->child && child_cpu_ns(r->child) > r->cpu_before)
+		f.load_cpu_ns = child_cpu_ns(r->child) - r->cpu_before;
 	if (f.shm && f.shm->start_ns > r->started_mono)
 		f.connect_ns = f.shm->start_ns - r->started_mono;
 	memcpy(f.site, r->site, sizeof(f.site));
@@ -457,12 +467,31 @@ static struct lg_plan plan_of(const struct spec *s)
 	return p;
 }
 
+/* What stands where nobody asked, or the kernel refused; the sysctl may have it done all the same. */
+static void note_times(struct run *r)
+{
+	int e = ledger_timed(r->ledger);
+
+	r->timed = e >= 0;
+	r->cpu_before = child_cpu_ns(r->child);
+	if (!r->spec.hook_times) {
+		str_copy(r->no_times, "the kernel measures the hooks only if hook_times (--hook-times), a "
+				      "watch or kernel.bpf_stats_enabled asks for it");
+		return;
+	}
+	snprintf(r->no_times, sizeof(r->no_times), NO_HOOK_TIMES, strerror(-e));
+	if (!r->timed && !stats_on(r->host_before))
+		warn(r, "no_hook_times", r->no_times);
+}
+
 static void open_ledger(struct run *r)
 {
 	const struct transfer_mode *mode = transfer_mode_find(r->spec.mode);
 	const struct receive_mode *receive = receive_mode_find(r->spec.receive);
-	struct ledger_config config = {
-		.tier = r->spec.ledger, .sockets = r->spec.threads * LG_SIDES, .zc_sends = 1};
+	struct ledger_config config = {.tier = r->spec.ledger,
+		.sockets = r->spec.threads * LG_SIDES,
+		.zc_sends = 1,
+		.timed = r->spec.hook_times};
 	struct fault f = {};
 
 	if (str_eq(r->spec.ledger, "off")) {
@@ -479,6 +508,7 @@ static void open_ledger(struct run *r)
 		return;
 	}
 	str_copy(r->tier, ledger_tier(r->ledger));
+	note_times(r);
 	for (enum copy_site s = 0; s < SITE_MAX; s++)
 		r->site[s] = ledger_site(r->ledger, s);
 }

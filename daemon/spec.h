@@ -34,6 +34,7 @@ struct spec {
 	uint32_t sndbuf, rcvbuf; /* bytes, 0: the kernel's default */
 	uint32_t ip;             /* 4 or 6 */
 	bool verify, pin, perf;
+	bool hook_times;  /* the kernel shall measure the ledger's programs */
 	struct pair pair; /* not a member of the object: StartRun's own parameter */
 };
 
