@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: MIT
 /* copyledger run: starts a run, follows it, shows its result. */
 #include <errno.h>
-#include <signal.h>
-#include <sys/signalfd.h>
 
-#include "cli.h"
 #include "commands.h"
+#include "follow.h"
+#include "overhead.h"
 #include "pair.h"
-#include "progress.h"
 
 static const struct opt run_options[] = {
 	{"mode", 'm', "MODE", NULL, NULL, OPT_REQUIRED,
@@ -40,110 +38,27 @@ static const struct opt run_options[] = {
 	{"via", 0, "COMMAND", NULL, NULL, OPT_LOCAL, "reach the other host's daemon by this command instead"},
 	{"peer-address", 0, "ADDRESS", NULL, NULL, OPT_LOCAL,
 		"connect to this numeric address of the other host (default: what HOST resolves to)"},
+	{"overhead", 0, NULL, NULL, NULL, OPT_LOCAL,
+		"measure what the ledger costs: runs with it and without, in turns, that share --duration "
+		"(default 10s, each 200ms at least; --warmup is each one's, default 100ms)"},
+	{"pairs", 0, "N", NULL, opt_integer, OPT_LOCAL,
+		"of --overhead: so many runs with and so many without (default 10)"},
 	{"detach", 0, NULL, NULL, NULL, OPT_LOCAL, "print the run's id and leave it to the daemon"},
 	{},
 };
 
-struct follow {
-	struct cli *cli;
-	struct progress progress;
-	json_object *result; /* owned */
-	const char *id;
-	int signals; /* fd */
-	unsigned int interrupts;
-	bool cancelled; /* the daemon took the request */
-};
-
-static int on_reply(json_object *reply, void *userdata)
-{
-	struct follow *f = userdata;
-	json_object *result = doc_at(reply, "result"), *progress = doc_at(reply, "progress");
-
-	if (json_object_is_type(result, json_type_object) && !f->result)
-		f->result = json_object_get(result);
-	else if (progress)
-		progress_show(&f->progress, progress);
-	return 0;
-}
-
-static int on_cancelled(json_object *reply, void *userdata)
-{
-	struct follow *f = userdata;
-
-	f->cancelled = true;
-	return 0;
-}
-
-/* The first Ctrl-C asks the daemon to end the run; its result still comes. The second one does not wait for a
- * daemon that hangs, here either. */
-static void cancel(struct follow *f, json_object *id)
-{
-	_cleanup_(client_freep) struct client *c = NULL;
-	struct fault fault = {};
-	int r;
-
-	progress_clear(&f->progress);
-	out_line(&f->cli->err, STYLE_NONE, "cancelling run %s; once more leaves without waiting for it",
-		f->id);
-	r = client_connect(f->cli->socket, &c, &fault);
-	if (r == 0)
-		r = client_call_more(c, "CancelRun", id, f->signals, on_cancelled, f, &fault);
-	if (r < 0 && r != -EINTR)
-		cli_fail(f->cli, &fault);
-}
-
-static int leave(struct follow *f)
-{
-	progress_clear(&f->progress);
-	out_line(&f->cli->err, STYLE_NONE,
-		f->cancelled ? "left: run %s was told to stop, 'copyledger show %s' has what it measured"
-			     : "left: run %s goes on, 'copyledger cancel %s' ends it",
-		f->id, f->id);
-	return STATUS_FAILED;
-}
-
-static void take_signal(struct follow *f)
-{
-	struct signalfd_siginfo info;
-
-	if (read(f->signals, &info, sizeof(info)) == sizeof(info))
-		f->interrupts++;
-}
-
-/* Follows to the end, through interruptions. 0, -EINTR: left behind, or what client_follow() returns. */
-static int follow(struct follow *f, struct client *c, json_object *id, struct fault *reterr)
-{
-	int r;
-
-	r = client_call_more(c, "FollowRun", id, f->signals, on_reply, f, reterr);
-	while (r == -EINTR && f->interrupts < 2) {
-		take_signal(f);
-		if (f->interrupts == 1)
-			cancel(f, id);
-		if (f->interrupts < 2)
-			r = client_follow(c, f->signals, on_reply, f, reterr);
-	}
-	progress_clear(&f->progress);
-	return r;
-}
-
 static int run_and_follow(struct cli *cli, struct client *c, const char *id)
 {
-	_cleanup_json_ json_object *parameters = json_object_new_object(), *result = NULL;
-	struct follow f = {.cli = cli, .progress = progress_new(&cli->err), .id = id};
 	_cleanup_close_ int signals = cli_catch_signals();
+	struct follow f = {.cli = cli, .progress = progress_new(&cli->err), .id = id, .signals = signals};
+	_cleanup_json_ json_object *result = NULL;
 	struct fault fault = {};
 	int r;
 
-	f.signals = signals;
-	json_object_object_add(parameters, "id", json_object_new_string(id));
-	r = follow(&f, c, parameters, &fault);
+	r = follow_run(&f, c, &fault);
 	result = f.result;
 	if (r == -EINTR)
-		return leave(&f);
-	if (r == 0 && !result)
-		r = fault_set(
-			&fault, -EBADMSG, "bad_reply", "", "the daemon ended run %s without a result", id);
+		return STATUS_FAILED;
 	if (r == -ECONNRESET || r == -ETIME) {
 		r = cli_fail(cli, &fault);
 		out_line(&cli->err, STYLE_NONE, "When it is back, 'copyledger show %s' has the result.", id);
@@ -152,39 +67,24 @@ static int run_and_follow(struct cli *cli, struct client *c, const char *id)
 	return r < 0 ? cli_fail(cli, &fault) : cli_show_result(cli, result);
 }
 
-/* *ret holds the id of the run; owned by the caller. */
-static int start(struct cli *cli, struct client *c, json_object **ret)
-{
-	_cleanup_json_ json_object *parameters = json_object_new_object(), *reply = NULL;
-	struct fault fault = {};
-	int r;
-
-	json_object_object_add(parameters, "spec", json_object_get(cli->values.request));
-	r = client_call(c, "StartRun", parameters, &reply, &fault);
-	if (r == 0 && !doc_string(reply, "id"))
-		r = fault_set(&fault, -EBADMSG, "bad_reply", "", "the daemon started a run without an id");
-	if (r < 0)
-		return cli_fail(cli, &fault);
-	*ret = TAKE_PTR(reply);
-	return STATUS_OK;
-}
-
 static int cmd_run(struct cli *cli)
 {
 	_cleanup_(client_freep) struct client *c = NULL;
 	_cleanup_json_ json_object *started = NULL;
+	json_object *local = cli->values.local;
 	struct fault fault = {};
 	int r;
 
-	if (doc_string(cli->values.local, "peer") || doc_string(cli->values.local, "via"))
+	if (doc_flag(local, "overhead") == 1 || doc_at(local, "pairs"))
+		return overhead_run(cli);
+	if (doc_string(local, "peer") || doc_string(local, "via"))
 		return pair_run(cli);
 	r = client_connect(cli->socket, &c, &fault);
+	if (r == 0)
+		r = follow_start(c, cli->values.request, &started, &fault);
 	if (r < 0)
 		return cli_fail(cli, &fault);
-	r = start(cli, c, &started);
-	if (r != STATUS_OK)
-		return r;
-	if (doc_flag(cli->values.local, "detach") != 1)
+	if (doc_flag(local, "detach") != 1)
 		return run_and_follow(cli, c, doc_text(started, "id"));
 	if (cli->json)
 		return cli_print_json(cli, started, true);

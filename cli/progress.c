@@ -38,6 +38,8 @@ void progress_show(struct progress *p, json_object *progress)
 		return;
 	o->clip = true;
 	begin_line(p);
+	if (p->before)
+		out_text(o, STYLE_NONE, "%s  ", p->before);
 	out_text(o, STYLE_BOLD, "%-10s", state);
 	if (doc_number(progress, "position", &ahead) && ahead > 0)
 		out_text(o, STYLE_NONE, " %.0f run%s ahead", ahead, ahead == 1 ? "" : "s");

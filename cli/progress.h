@@ -8,6 +8,7 @@
 struct progress {
 	struct out *out;
 	bool shown;
+	const char *before; /* stands before a run's progress; NULL: nothing does */
 };
 
 struct progress progress_new(struct out *out);
