@@ -51,6 +51,22 @@ static void counters_group_their_reasons(void **state)
 	assert_has(text, "per byte      0.781 ns of CPU\n");
 }
 
+static void the_hooks_cost_where_it_was_timed(void **state)
+{
+	_cleanup_json_ json_object *o = sample();
+	_cleanup_free_ char *text = shown(o), *timed = NULL, *in_part = NULL;
+
+	assert_lacks(text, "hooks  ");
+	change(o, "instrument",
+		"{\"hooks\":[{},{},{}],\"hook_runs\":12345,\"hook_ns\":2500000,\"load_cpu_ns\":50000000,"
+		"\"hook_share\":0.05}");
+	timed = shown(o);
+	assert_has(timed, "hooks         12,345 runs of 3 hooks took 2.50 ms, 5.00 % of the load's CPU time\n");
+	change(o, "instrument.hook_share", "{\"value\":null,\"reason\":\"a watch\"}");
+	in_part = shown(o);
+	assert_has(in_part, "hooks took 2.50 ms (timed for a part of the run)\n");
+}
+
 static void unbalanced_books(void **state)
 {
 	_cleanup_json_ json_object *o = sample();
@@ -453,6 +469,7 @@ int main(void)
 		cmocka_unit_test(zero_copy_copied_after_all),
 		cmocka_unit_test(equations),
 		cmocka_unit_test(counters_group_their_reasons),
+		cmocka_unit_test(the_hooks_cost_where_it_was_timed),
 		cmocka_unit_test(unbalanced_books),
 		cmocka_unit_test(two_copy_names_each_copy),
 		cmocka_unit_test(a_site_that_is_not_seen_makes_a_lower_bound),

@@ -41,6 +41,7 @@ static void has_defaults(void **state)
 	assert_false(s.verify);
 	assert_true(s.pin);
 	assert_true(s.perf);
+	assert_false(s.hook_times);
 }
 
 static void holds_each_limit(void **state)
@@ -168,7 +169,8 @@ static void comes_back_from_json(void **state)
 		      "\"fields\":3,"
 		      "\"threads\":16,\"warmup_ms\":0,\"duration_ms\":10,\"verify\":true,\"pin\":false,"
 		      "\"perf\":false,"
-		      "\"ledger\":\"tracepoint\",\"ip\":6,\"congestion\":\"bbr\",\"sndbuf\":1,\"rcvbuf\":2,"
+		      "\"ledger\":\"tracepoint\",\"hook_times\":true,\"ip\":6,\"congestion\":\"bbr\","
+		      "\"sndbuf\":1,\"rcvbuf\":2,"
 		      "\"label\":\"gr\\u00fcn \\\"1\\\"\"}",
 			&s, NULL),
 		0);
@@ -181,6 +183,7 @@ static void comes_back_from_json(void **state)
 	assert_int_equal(t.rcvbuf, 2);
 	assert_int_equal(t.ip, 6);
 	assert_true(t.verify);
+	assert_true(t.hook_times);
 	assert_false(t.pin);
 }
 
