@@ -559,6 +559,15 @@ def test_progress_never_wraps(daemon, columns):
     assert status == 0 and progress and all(len(visible(p)) <= columns for p in progress), progress
 
 
+def test_a_terminal_sees_which_slice_runs(daemon):
+    text, status = on_terminal(daemon, "run", "--mode", "one-copy", "--overhead", "--pairs", "2", "--duration", "1200ms", "--warmup", "0", columns=72)
+    *progress, rest = text.split("\r\x1b[K")
+    assert status == 0 and all("\n" not in p and len(visible(p)) <= 72 for p in progress), progress
+    seen = [m[0] for p in progress if (m := re.search(r"^pair \d of 2, ledger (on|off)", visible(p)))]
+    assert list(dict.fromkeys(seen)) == ["pair 1 of 2, ledger on", "pair 1 of 2, ledger off", "pair 2 of 2, ledger off", "pair 2 of 2, ledger on"]
+    assert "throughput (Gbit/s)" in rest and "measuring" not in rest
+
+
 @pytest.mark.parametrize("args, env, colored", [
     ([], {}, True), ([], {"NO_COLOR": "1"}, False), ([], {"NO_COLOR": ""}, True), ([], {"TERM": "dumb"}, False),
     (["--no-color"], {}, False), (["--color"], {"NO_COLOR": "1"}, True)])

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """What the ledger itself costs: the hooks' own times, and on against off in interleaved slices. No test asserts a time."""
 import json
+import os
 import re
+import shutil
 import signal
 import subprocess
 
@@ -67,6 +69,22 @@ def test_without_a_ledger_there_is_no_hook_to_time(daemon):
     for name in ("hook_runs", "hook_ns", "hook_share", "load_cpu_ns"):
         assert instrument[name] == {"value": None, "reason": result["ledger_reason"]}
     assert instrument["hooks"] == [] and result["warnings"] == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root, and setpriv (util-linux)")
+def test_without_the_right_the_reason_is_a_warning(tmp_path):
+    """As under the packaged service."""
+    with running(tmp_path, prefix=("setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin")) as d:
+        result = d.run_moving(mode="one-copy", hook_times=True, warmup_ms=0, duration_ms=60)
+        if not result["ledger"]:
+            pytest.skip(result["ledger_reason"])
+        ns = result["instrument"]["hook_ns"]
+        if isinstance(ns, int):  # the sysctl, or the watch of another test, has the kernel measure
+            pytest.skip("the kernel measures all programs at the moment")
+        assert "CAP_SYS_ADMIN" in ns["reason"] and ns == result["instrument"]["hook_share"]
+        assert [w["code"] for w in result["warnings"]] == ["no_hook_times"]
+        assert result["instrument"]["load_cpu_ns"] > 0
+        assert "warning: the kernel does not let" in d.cli("show").stdout
 
 
 def test_the_option_is_the_member(daemon):
