@@ -99,6 +99,8 @@ static const struct opt sweep_options[] = {
 	{"ledger", 0, "TIER", NULL, NULL, 0,
 		"hooks of the ledger: auto (the default), fentry, tracepoint or off"},
 	{"hook-times", 0, NULL, "hook_times", NULL, 0, "time every hook of the ledger: costs some more"},
+	{"no-delay", 'N', NULL, "nodelay", NULL, 0,
+		"TCP_NODELAY also for streams: no small packet waits for another"},
 	{"ipv6", '6', NULL, "ip", opt_ipv6, 0, "over IPv6"},
 	{"congestion", 0, "NAME", NULL, NULL, 0, "a congestion control of the kernel"},
 	{"sndbuf", 0, "BYTES", NULL, opt_size, 0, "SO_SNDBUF of the senders"},

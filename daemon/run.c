@@ -458,7 +458,8 @@ static struct lg_plan plan_of(const struct spec *s)
 	p.port = s->pair.port;
 	memcpy(p.token, s->pair.token, sizeof(p.token));
 	str_copy(p.peer, s->pair.address);
-	p.flags = (s->verify ? LG_VERIFY : 0) | (s->pin ? LG_PIN : 0) | (s->ip == 6 ? LG_IPV6 : 0);
+	p.flags = (s->verify ? LG_VERIFY : 0) | (s->pin ? LG_PIN : 0) | (s->ip == 6 ? LG_IPV6 : 0) |
+		  (s->nodelay ? LG_NODELAY : 0);
 	str_copy(p.mode, s->mode);
 	str_copy(p.receive, s->receive);
 	str_copy(p.workload, s->workload);

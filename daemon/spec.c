@@ -64,6 +64,7 @@ static const struct member spec_members[] = {
 	{F(perf), .type = MEMBER_BOOL},
 	{F(ledger), .type = MEMBER_STRING, .min = 1, .max = 15, .known = known_ledger},
 	{F(hook_times), .type = MEMBER_BOOL},
+	{F(nodelay), .type = MEMBER_BOOL},
 	{F(ip), .type = MEMBER_UINT, .min = 4, .max = 6},
 	{F(congestion), .type = MEMBER_STRING, .min = 0, .max = 15, .valid = valid_congestion,
 		.form = "a name of a-z, 0-9 and _"},

@@ -35,6 +35,7 @@ struct spec {
 	uint32_t ip;             /* 4 or 6 */
 	bool verify, pin, perf;
 	bool hook_times;  /* the kernel shall measure the ledger's programs */
+	bool nodelay;     /* TCP_NODELAY while a stream runs */
 	struct pair pair; /* not a member of the object: StartRun's own parameter */
 };
 

@@ -141,7 +141,7 @@ static int stream_send(struct lane *ln)
 {
 	int r;
 
-	r = lane_set_nodelay(ln, 0);
+	r = lane_set_nodelay(ln, !!(ln->crew->shm->plan.flags & LG_NODELAY));
 	if (r < 0)
 		return lane_fail(ln, r, ln->call);
 	while (!crew_stopping(ln->crew)) {

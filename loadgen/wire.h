@@ -68,6 +68,7 @@ enum lg_flags {
 	LG_PIN = 1 << 1,    /* threads are bound to CPUs */
 	LG_IPV6 = 1 << 2,
 	LG_LOOK = 1 << 3, /* only look at the path: its devices, then LG_DONE; no lane is made */
+	LG_NODELAY = 1 << 4, /* no small packet waits for another (TCP_NODELAY); rr has it always */
 };
 
 /* Which sides this child has; the other one is on another host, under a daemon of its own. */

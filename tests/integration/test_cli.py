@@ -216,11 +216,11 @@ def test_every_member_of_a_spec_has_its_option(daemon):
     args = {"mode": ("--mode", "two-copy"), "workload": ("--workload", "rr"), "path": ("--path", "veth"), "size": ("--size", "2K"),
             "fields": ("--fields", "3"), "threads": ("--threads", "2"), "warmup_ms": ("--warmup", "20ms"),
             "duration_ms": ("--duration", "0.06s"), "verify": ("--verify",), "pin": ("--no-pin",), "perf": ("--no-perf",),
-            "ledger": ("--ledger", "off"), "hook_times": ("--hook-times",), "ip": ("--ipv6",), "congestion": ("--congestion", "reno"), "sndbuf": ("--sndbuf", "64KiB"),
-            "rcvbuf": ("--rcvbuf", "65537"), "label": ("--label", "Größe \"1\" 100 %s"), "receive": ("--receive", "recv")}
+            "ledger": ("--ledger", "off"), "hook_times": ("--hook-times",), "nodelay": ("--no-delay",),
+            "ip": ("--ipv6",), "congestion": ("--congestion", "reno"), "sndbuf": ("--sndbuf", "64KiB"), "rcvbuf": ("--rcvbuf", "65537"), "label": ("--label", "Größe \"1\" 100 %s"), "receive": ("--receive", "recv")}
     expected = {"mode": "two-copy", "workload": "rr", "path": "veth", "size": 2048, "fields": 3, "threads": 2, "warmup_ms": 20,
-                "duration_ms": 60, "verify": True, "pin": False, "perf": False, "ledger": "off", "hook_times": True, "ip": 6, "congestion": "reno",
-                "sndbuf": 65536, "rcvbuf": 65537, "label": "Größe \"1\" 100 %s", "receive": "recv"}
+                "duration_ms": 60, "verify": True, "pin": False, "perf": False, "ledger": "off", "hook_times": True,
+                "nodelay": True, "ip": 6, "congestion": "reno", "sndbuf": 65536, "rcvbuf": 65537, "label": "Größe \"1\" 100 %s", "receive": "recv"}
     assert set(args) == set(CONTRACT["type"]["Spec"])
     done = daemon.cli("run", "--json", *[word for words in args.values() for word in words])
     assert done.returncode == 0, done.stderr

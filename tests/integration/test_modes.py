@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: MIT
 """Every way to send and to receive, run through the daemon: the books, the sites that each one is made of, and what it
 cannot do. What this kernel lacks is skipped with the kernel's own reason."""
+import ctypes
+import os
+import socket
 import subprocess
 import uuid
 from pathlib import Path
 
 import pytest
 
-from support import SAN, check_books, running
+from support import SAN, check_books, running, wait_for
 
 PATHS = ("loopback", "veth")
 SIZES = (1024, 65536, 1 << 20)
@@ -221,3 +224,38 @@ def test_namespaces_that_do_not_serve(daemon, namespaces):
         assert bare in message and server in message and "route" in message
     finally:
         ip("netns", "del", bare)
+
+
+# ---- Nagle's algorithm ----
+
+def nodelay_of(pid):
+    """TCP_NODELAY of each connection of a process, from copies of its descriptors."""
+    found, pidfd = [], os.pidfd_open(pid)
+    try:
+        for fd in map(int, os.listdir(f"/proc/{pid}/fd")):
+            own = ctypes.CDLL(None).syscall(438, pidfd, fd, 0)  # pidfd_getfd
+            if own < 0:
+                continue
+            try:
+                with socket.socket(fileno=own) as s:
+                    s.getpeername()
+                    if s.family == socket.AF_INET:
+                        found.append(bool(s.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)))
+            except OSError:  # no socket, or none that is connected
+                pass
+    finally:
+        os.close(pidfd)
+    return sorted(found)
+
+
+@pytest.mark.parametrize("spec, expected", [
+    ({}, [False, True]),  # the sender's; the receiver never sends
+    ({"nodelay": True}, [True, True]),
+    ({"workload": "rr"}, [True, True]),
+])
+def test_small_packets_wait_only_in_streams_that_let_them(daemon, spec, expected):
+    with daemon.connect() as v:
+        run = v.call("StartRun", {"spec": {"mode": "one-copy", "size": 64, "warmup_ms": 300, "duration_ms": 700, **spec}})["parameters"]["id"]
+        assert wait_for(lambda: daemon.call("GetRun", {"id": run})["parameters"]["state"] == "measuring")
+        assert wait_for(lambda: nodelay_of(daemon.children()[0]) == expected, seconds=0.5), nodelay_of(daemon.children()[0])
+        check_books(v.call("FollowRun", {"id": run})["parameters"]["result"])

@@ -42,6 +42,7 @@ static void has_defaults(void **state)
 	assert_true(s.pin);
 	assert_true(s.perf);
 	assert_false(s.hook_times);
+	assert_false(s.nodelay);
 }
 
 static void holds_each_limit(void **state)
@@ -169,7 +170,7 @@ static void comes_back_from_json(void **state)
 		      "\"fields\":3,"
 		      "\"threads\":16,\"warmup_ms\":0,\"duration_ms\":10,\"verify\":true,\"pin\":false,"
 		      "\"perf\":false,"
-		      "\"ledger\":\"tracepoint\",\"hook_times\":true,\"ip\":6,\"congestion\":\"bbr\","
+		      "\"ledger\":\"tracepoint\",\"hook_times\":true,\"nodelay\":true,\"ip\":6,\"congestion\":\"bbr\","
 		      "\"sndbuf\":1,\"rcvbuf\":2,"
 		      "\"label\":\"gr\\u00fcn \\\"1\\\"\"}",
 			&s, NULL),
@@ -184,6 +185,7 @@ static void comes_back_from_json(void **state)
 	assert_int_equal(t.ip, 6);
 	assert_true(t.verify);
 	assert_true(t.hook_times);
+	assert_true(t.nodelay);
 	assert_false(t.pin);
 }
 
