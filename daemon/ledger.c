@@ -157,7 +157,7 @@ struct hook_state {
 };
 
 static struct kernel_answer {
-	bool known;
+	bool known, tried_to_attach, asked_completions, asked_symbols;
 	struct hook_state hook[HOOKS];
 	bool has_rdonly_cast, retransmit_has_err, uring_has_cqe, can_symbolise;
 	uint64_t sock_ofree;
@@ -442,8 +442,46 @@ static int ask_btf(void)
 	return 0;
 }
 
-/* Asks the kernel about every hook: is its target there, does it load, does it attach. */
-static int ask_kernel(struct fault *reterr)
+/* Takes some ten milliseconds a hook, most of them to let go of it. */
+static void try_to_attach(struct ledger_bpf *bpf)
+{
+	for (size_t i = 0; i < HOOKS; i++) {
+		struct bpf_link *link = NULL;
+		int r;
+
+		if (kernel.hook[i].error)
+			continue;
+		r = hook_attach(bpf, &hooks[i], &link);
+		if (r < 0)
+			kernel.hook[i] = (struct hook_state){r, "attach"};
+		bpf_link__destroy(link);
+	}
+	kernel.tried_to_attach = true;
+}
+
+/* Asked before the first account that takes stacks. */
+static void ask_symbols(void)
+{
+	if (!kernel.asked_symbols)
+		kernel.can_symbolise = can_symbolise();
+	kernel.asked_symbols = true;
+}
+
+/* Asked before the first account that may see completions: a copying one does without. */
+static void ask_completions(void)
+{
+	if (kernel.asked_completions)
+		return;
+	kernel.asked_completions = true;
+	kernel.learn_error = learn_sock_ofree();
+	for (size_t i = 0; i < HOOKS; i++)
+		if (kernel.learn_error && hooks[i].group == GROUP_COMPLETE && !kernel.hook[i].error)
+			kernel.hook[i] = (struct hook_state){kernel.learn_error, "learn"};
+}
+
+/* Asks the kernel about every hook: is its target there, does it load, and, if that is wanted, does it
+ * attach. */
+static int ask_kernel(bool attach, struct fault *reterr)
 {
 	_cleanup_(ledger_bpf__destroyp) struct ledger_bpf *bpf = NULL;
 	int r;
@@ -462,21 +500,12 @@ static int ask_kernel(struct fault *reterr)
 		return fault_set(reterr, r, "no_bpf", "",
 			"BPF programs cannot be loaded: %s; the daemon needs CAP_BPF and CAP_PERFMON",
 			strerror(-r));
-	for (size_t i = 0; i < HOOKS; i++) {
-		struct bpf_link *link = NULL;
-
-		if (kernel.hook[i].error)
-			continue;
-		r = hook_attach(bpf, &hooks[i], &link);
-		if (r < 0)
-			kernel.hook[i] = (struct hook_state){r, "attach"};
-		bpf_link__destroy(link);
+	if (attach)
+		try_to_attach(bpf);
+	if (attach) {
+		ask_completions();
+		ask_symbols();
 	}
-	kernel.can_symbolise = can_symbolise();
-	kernel.learn_error = learn_sock_ofree();
-	for (size_t i = 0; i < HOOKS; i++)
-		if (kernel.learn_error && hooks[i].group == GROUP_COMPLETE && !kernel.hook[i].error)
-			kernel.hook[i] = (struct hook_state){kernel.learn_error, "learn"};
 	kernel.known = true;
 	return 0;
 }
@@ -643,25 +672,22 @@ static int attach_life(struct ledger *l)
 	return r;
 }
 
-int ledger_open(const struct ledger_config *config, struct ledger **ret, struct fault *reterr)
+static int open_once(const struct ledger_config *config, struct ledger **ret)
 {
-	_cleanup_(ledger_closep) struct ledger *l = NULL;
+	_cleanup_(ledger_closep) struct ledger *l = calloc(1, sizeof(*l));
 	int r;
 
-	if (!kernel.known) {
-		r = ask_kernel(reterr);
-		if (r < 0)
-			return r;
-	}
-	l = calloc(1, sizeof(*l));
 	if (!l)
-		return fault_set(reterr, -ENOMEM, "no_memory", "", "out of memory");
+		return -ENOMEM;
+	l->stats = -ENODATA;
 	l->cpus = libbpf_num_possible_cpus();
 	if (l->cpus < 0)
-		return fault_set(reterr, l->cpus, "no_bpf", "", "the number of CPUs cannot be read: %s",
-			strerror(-l->cpus));
+		return l->cpus;
+	if (!config->copies)
+		ask_completions();
 	choose(l, config->tier);
-	l->stats = -ENODATA;
+	if (!config->copies || l->tier[GROUP_SKB_COPY] == TIER_FENTRY)
+		ask_symbols();
 	if (config->timed) {
 		int fd = bpf_enable_stats(BPF_STATS_RUN_TIME);
 
@@ -674,10 +700,31 @@ int ledger_open(const struct ledger_config *config, struct ledger **ret, struct 
 	if (r >= 0)
 		r = attach_life(l);
 	if (r < 0)
-		return fault_set(reterr, r, "no_bpf", "", "the ledger's programs cannot be attached: %s",
-			strerror(-r));
+		return r;
 	l->bpf->bss->armed = true;
 	*ret = TAKE_PTR(l);
+	return 0;
+}
+
+int ledger_open(const struct ledger_config *config, struct ledger **ret, struct fault *reterr)
+{
+	int r;
+
+	if (!kernel.known) {
+		r = ask_kernel(false, reterr);
+		if (r < 0)
+			return r;
+	}
+	r = open_once(config, ret);
+	if (r < 0 && !kernel.tried_to_attach) { /* which of them cannot be attached? the others may do */
+		r = ask_kernel(true, reterr);
+		if (r < 0)
+			return r;
+		r = open_once(config, ret);
+	}
+	if (r < 0)
+		return fault_set(reterr, r, "no_bpf", "",
+			"the ledger's programs cannot be loaded or attached: %s", strerror(-r));
 	return 0;
 }
 
@@ -1005,7 +1052,7 @@ int ledger_probe(json_object **ret_sites, json_object **ret_hooks, json_object *
 	json_object *sites, *rows;
 	int r;
 
-	r = ask_kernel(&fault);
+	r = ask_kernel(true, &fault);
 	for (enum group g = 0; r < 0 && g < GROUP_MAX; g++) {
 		l.tier[g] = TIER_MAX;
 		str_copy(l.reason[g], fault.text);
