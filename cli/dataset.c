@@ -74,10 +74,11 @@ static int add_document(struct dataset *d, json_object *document, struct fault *
 	_cleanup_json_ json_object *owned = document;
 	int r;
 
-	if (!str_eq(doc_text(document, "schema"), SCHEMA) || !doc_at(document, "spec"))
+	if (!str_eq(doc_text(document, "schema"), SCHEMA) ||
+		!json_object_is_type(doc_at(document, "spec"), json_type_object))
 		return fault_set(reterr, -EBADMSG, "bad_file", "",
-			"'%s' holds something that is no result of a run (schema '%s' instead of " SCHEMA
-			"): 'copyledger export --jsonl' makes such files",
+			"'%s' holds something that is no result of a run (schema '%s', where " SCHEMA
+			" with a spec is wanted): 'copyledger export --jsonl' makes such files",
 			d->source, doc_text(document, "schema"));
 	r = wanted(d, document, reterr);
 	if (r <= 0)

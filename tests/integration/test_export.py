@@ -203,6 +203,13 @@ def test_a_full_disk_is_an_error(daemon, option):
     assert done.returncode == 1 and "cannot write '/dev/full': No space left on device" in done.stderr
 
 
+@pytest.mark.parametrize("text", ['{"schema":"copyledger/result/1","spec":[]}', '{"schema":"copyledger/result/1"}', '{"schema":[]}'])
+def test_a_file_of_no_result_is_named(daemon, tmp_path, text):
+    (tmp_path / "x").write_text(text)
+    done = daemon.cli("export", "--csv", tmp_path / "x")
+    assert done.returncode == 1 and not done.stdout and "is no result of a run" in done.stderr, done
+
+
 def test_a_file_is_whole_or_untouched(daemon, tmp_path):
     file = tmp_path / "out.csv"
     file.write_text("before")
