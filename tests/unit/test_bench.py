@@ -134,6 +134,16 @@ def test_bars_4_and_5():
         "CPU time a message, more lanes / 16 lanes": (1.15, "not measured", "not asked for")}
 
 
+def test_a_part_measured_anew_replaces_its_own_and_says_so():
+    old = bench_document(cell("zero-copy", 64, []), cell("ledger", 64, []), start={"probe_ms": [1.0]})
+    new = bench_document(cell("zero-copy", 64, [{"zero-copy": 1.0, "one-copy": 2.0}]), start={"probe_ms": [2.0]})
+    new |= {"started": "later", "host": {**new["host"], "commit": "abc"}}
+    both = bench.merged(old, new)
+    assert [len(c["rounds"]) for c in both["cells"]] == [1, 0] and both["start"] == {"probe_ms": [2.0]}
+    assert both["started"] == old["started"] and both["later"] == [{"what": ["start", "zero-copy"], "begun": "later", "commit": "abc"}]
+    assert "measured anew later (abc): start, zero-copy" in list(tables.host_lines(both))
+
+
 def test_many_results_and_sockets_are_stated():
     store = {"results": 1001, "document_bytes": 2000, "ms": {"list": [5.0]}, "rss_mib": 6.0}
     watch = {"sockets": 10000, "gap_ms": [500.0, 501.0, 502.0], "interval_ms": 500, "daemon_bytes": 1, "map_bytes_max": 2, "socket_bytes": 104}

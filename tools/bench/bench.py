@@ -44,6 +44,7 @@ def arguments():
     p.add_argument("--only", type=lambda s: s.split(","), help="of peers, zero-copy, ledger, the names of PEERS, start, programs, "
                    "scale")
     p.add_argument("--congestion", default="", help="congestion control for all, such as cubic; else the host's default")
+    p.add_argument("--into", action="store_true", help="replace in the output that is there what is measured now, and keep the rest")
     p.add_argument("--pin", action="store_true", help="copyledger's threads are pinned also beside other programs, which never are")
     p.add_argument("--peers", default=os.environ.get("PEERS", ""), help="NAME=PATH ... of binaries netperf or tcp_stream")
     p.add_argument("--bpftrace", default="bpftrace", help="the bpftrace to use")
@@ -138,11 +139,24 @@ def take_extras(env, args, folder, document):
             document[name] = take(env, folder / name)
 
 
+def merged(old, new):
+    """An earlier bench in which what the new one measured is replaced; it says what, when, and of which commit."""
+    def key(cell):
+        return cell["group"], cell["size"], cell["threads"]
+    fresh = {key(c): c for c in new["cells"]}
+    cells = [fresh.pop(key(c), c) for c in old["cells"]] + list(fresh.values())
+    extra = {name: new[name] for name in EXTRAS if name in new}
+    note = {"what": sorted({c["group"] for c in new["cells"]} | set(extra)), "begun": new["started"], "commit": new["host"]["commit"]}
+    return {**old, **extra, "cells": cells, "later": [*old.get("later", []), note]}
+
+
 def options_of(args):
     return {k: v for k, v in vars(args).items() if k != "output"}
 
 
 def measure(args, folder):
+    if args.into and not args.output.exists():
+        raise contenders.Failed(f"--into: there is no {args.output}")
     named = contenders.peers(args.peers)
     found, missing, style, said = contenders.all_contenders(named, args.bpftrace)
     known = {g.name for g in contenders.GROUPS} | set(named) | set(EXTRAS)
@@ -162,6 +176,8 @@ def measure(args, folder):
     finally:
         env.daemon.stop()
     document["cells"] = [judge.summary(c) for c in cells]
+    if args.into:
+        document = merged(json.loads(args.output.read_text()), document)
     document["verdicts"] = judge.judge(document)
     return document
 

@@ -76,6 +76,8 @@ def host_lines(document):
     yield (f"congestion control {options['congestion'] or host['congestion']}; {options['seconds']} s a sample after "
            f"{options['warmup']} s; copyledger's threads {'' if options['pin'] else 'not '}pinned beside other programs, the "
            f"others' not; begun {document['started']}")
+    for later in document.get("later", ()):
+        yield f"measured anew {later['begun']} ({later['commit'] or 'no commit'}): {', '.join(later['what'])}"
     trace = document["bpftrace"]
     yield f"bpftrace counts by {trace['style']}s" if trace["style"] else "bpftrace: " + "; ".join(trace["refused"])
 
