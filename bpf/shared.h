@@ -43,13 +43,8 @@ struct tally {
 	__u64 v[COUNTER_MAX];
 };
 
-/* How tcp_sendmsg treats the bytes of a call: constant for the call. Each is its site. */
-enum send_class {
-	CLASS_NONE,
-	CLASS_COPY = SITE_TX_COPY,
-	CLASS_PIN = SITE_TX_PIN,
-	CLASS_SPLICE = SITE_TX_SPLICE,
-};
+/* How tcp_sendmsg treats the bytes of a call: constant for the call. */
+enum send_class { CLASS_NONE, CLASS_COPY, CLASS_PIN, CLASS_SPLICE };
 
 enum row_flags {
 	ROW_SEQ = 1 << 0,      /* the sequence bases are valid */

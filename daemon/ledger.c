@@ -210,9 +210,9 @@ static struct bpf_program *program_of(const struct ledger_bpf *bpf, const char *
  * A program that does nothing tells quickly whether the kernel refuses its kind at this function: each hook's
  * own, loaded alone, takes the whole object's maps and types with it (ten milliseconds).
  */
-static int try_stub(const struct btf *btf, const char *section)
+static int try_empty(const struct btf *btf, const char *section)
 {
-	static const struct bpf_insn stub[] = {
+	static const struct bpf_insn nothing[] = {
 		{.code = BPF_ALU64 | BPF_MOV | BPF_K}, {.code = BPF_JMP | BPF_EXIT}};
 	DECLARE_LIBBPF_OPTS(bpf_prog_load_opts, opts);
 	int id = btf__find_by_name_kind(btf, strchr(section, '/') + 1, BTF_KIND_FUNC), fd;
@@ -224,7 +224,7 @@ static int try_stub(const struct btf *btf, const char *section)
 	else
 		return 0;
 	opts.attach_btf_id = (__u32)id;
-	fd = bpf_prog_load(BPF_PROG_TYPE_TRACING, "stub", "GPL", stub, ARRAY_SIZE(stub), &opts);
+	fd = bpf_prog_load(BPF_PROG_TYPE_TRACING, "empty", "GPL", nothing, ARRAY_SIZE(nothing), &opts);
 	if (fd < 0)
 		return fd;
 	close(fd);
@@ -432,7 +432,7 @@ static int ask_btf(void)
 			kernel.hook[i] = (struct hook_state){-ENOENT, "find"};
 			continue;
 		}
-		r = try_stub(btf, section);
+		r = try_empty(btf, section);
 		if (r < 0)
 			kernel.hook[i] = (struct hook_state){r, "load"};
 	}
@@ -500,9 +500,8 @@ static int ask_kernel(bool attach, struct fault *reterr)
 		return fault_set(reterr, r, "no_bpf", "",
 			"BPF programs cannot be loaded: %s; the daemon needs CAP_BPF and CAP_PERFMON",
 			strerror(-r));
-	if (attach)
-		try_to_attach(bpf);
 	if (attach) {
+		try_to_attach(bpf);
 		ask_completions();
 		ask_symbols();
 	}
