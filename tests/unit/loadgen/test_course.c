@@ -199,6 +199,21 @@ static void run_whole(const struct lg_plan *plan, struct course *c)
 	assert_window(c);
 }
 
+/* A window so short that a busy machine may keep a lane from its CPU all through it: such a run is made again
+ * with a longer one. A lane that moves nothing in seconds is broken. */
+static void run_moving(struct lg_plan plan, uint32_t lane, struct course *c)
+{
+	for (;; plan.duration_ns *= 4) {
+		run_whole(&plan, c);
+		if (side(c, lane, LG_RECEIVER)->now.messages_received > 0)
+			return;
+		if (plan.duration_ns > 2000 * MS)
+			fail_msg("lane %u moved nothing in %u ms", lane,
+				(unsigned int)(plan.duration_ns / MS));
+		finish(c);
+	}
+}
+
 /* A kernel without a mode cannot run it, which the probe has to say. */
 static int lacks(const char *name, int (*probe)(void))
 {
@@ -227,8 +242,7 @@ static void test_whole_course(void **state)
 					continue;
 				str_copy(plan.mode, transfer_modes[m]->name);
 				str_copy(plan.workload, workloads[w]);
-				run_whole(&plan, &c);
-				assert_true(side(&c, 1, LG_RECEIVER)->now.messages_received > 0);
+				run_moving(plan, 1, &c);
 				assert_int_equal(side(&c, 0, LG_SENDER)->round_trip.count > 0, w == 1);
 				finish(&c);
 			}
@@ -253,9 +267,8 @@ static void test_receive_modes(void **state)
 			plan.flags = receive->caps & RECEIVE_DISCARDS ? 0 : LG_VERIFY;
 			str_copy(plan.mode, modes[i % ARRAY_SIZE(modes)]);
 			str_copy(plan.receive, receive->name);
-			run_whole(&plan, &c);
+			run_moving(plan, 0, &c);
 			rx = &side(&c, 0, LG_RECEIVER)->now;
-			assert_true(rx->messages_received > 0);
 			assert_int_equal(rx->messages_received, side(&c, 0, LG_SENDER)->now.messages_sent);
 			assert_true(rx->map_bytes % 4096 == 0 && rx->map_bytes <= rx->bytes_received);
 			assert_true(!rx->map_bytes || str_eq(receive->name, "mmap"));
