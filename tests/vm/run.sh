@@ -3,14 +3,14 @@
 # Boots Debian's own kernels in VMs and runs guest.sh there, a guest a part of it: run.sh [ROW...], rows as in kernel.sh,
 # default all of doc/kernels.md. What the guests saw is written to build/vm/kernels.md and compared with that document.
 # COPYLEDGER_VM_CACHE: where kernels are kept; COPYLEDGER_VM_TIMEOUT: seconds a guest may take; BUILD: the build's folder;
-# JOBS: guests at a time, by default three a CPU: they often wait, for their kernel to attach and detach programs.
+# JOBS: guests at a time, by default two a CPU: they often wait, for their kernel to attach and detach programs.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$here/../.." && pwd)
 build=$(cd "$top" && realpath -m "${BUILD:-build}")
 timeout_s=${COPYLEDGER_VM_TIMEOUT:-900}
-jobs=${JOBS:-$((3 * $(nproc)))}
+jobs=${JOBS:-$((2 * $(nproc)))}
 emulator=qemu-system-x86_64
 full_row=6.1 # has the whole matrix of sizes and threads, the others a thin one
 passed=0 failed=0 skipped=0 guests=()
