@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The crew: threads of all lanes, the gate they are released by, and the eventfd that says they are back. */
+#include <sched.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -125,6 +126,13 @@ static int start_threads(struct crew *crew, struct fault *reterr)
 	return -r;
 }
 
+static uint32_t usable_cpus(void)
+{
+	cpu_set_t allowed;
+
+	return sched_getaffinity(0, sizeof(allowed), &allowed) < 0 ? 1 : (uint32_t)CPU_COUNT(&allowed);
+}
+
 int crew_start(struct crew *crew, struct lg_shm *shm, const int *fds, struct fault *reterr)
 {
 	*crew = (struct crew){.shm = shm, .lanes = shm->plan.lanes * 2};
@@ -134,6 +142,7 @@ int crew_start(struct crew *crew, struct lg_shm *shm, const int *fds, struct fau
 	crew->split = shm->plan.role != LG_ROLE_BOTH;
 	crew->active = crew->split ? shm->plan.lanes : crew->lanes;
 	crew->busy = crew->active;
+	crew->cpus = usable_cpus();
 	message_layout_init(&crew->layout, shm->plan.size, shm->plan.fields);
 	pthread_mutex_init(&crew->lock, NULL);
 	pthread_cond_init(&crew->gate, NULL);

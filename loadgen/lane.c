@@ -16,9 +16,16 @@
 #define PAGE 4096u
 #define TCP_CLOSE_STATE 7 /* TCP_CLOSE of the kernel's net/tcp_states.h */
 
-#define RECEIVE_MAX (64u << 10) /* bytes a call: the buffer stays in the CPU's cache */
-#define LOWAT (64u << 10)
-#define LOWAT_MESSAGE (2u << 10) /* larger messages gain nothing from it (measured) */
+/* Bytes a call: few calls and hooks, and the buffers of all lanes stay in the CPUs' caches. */
+#define RECEIVE_MAX (128u << 10)
+#define RECEIVE_MAX_MANY (64u << 10)
+#define MANY_LANES 64
+
+#define LOWAT (256u << 10)
+#define LOWAT_APART (1024u << 10) /* where sender and receiver have a CPU each, and no cache together */
+#define LOWAT_APART_MESSAGES 4
+#define LOWAT_DEFERRED (64u << 10)
+#define LOWAT_DEFERRED_MESSAGE (2u << 10) /* larger ones gain nothing from it (measured) */
 
 uint32_t placement_cpu(uint32_t connection, uint32_t role, uint32_t connections, uint32_t ncpus)
 {
@@ -66,32 +73,42 @@ static void bind_to_cpu(struct lane *ln)
 }
 
 /*
- * Fewer wake-ups, which cost more than many small messages: the receiver of a stream sleeps until a good part
- * of its buffer is there, or is kicked. Never more than half of what its socket holds, or both sides would
- * wait for each other. A deferred sender gets its buffers back only when packets move, and congestion control
- * counts small ones: for its receiver the mark holds for a moment only (gather), or each delayed
- * acknowledgement would stop the flow for 40 ms.
+ * Fewer wake-ups, which cost the sender more than many small messages: the receiver of a stream sleeps until
+ * a good part of what its socket holds is there, or is kicked. The kernel makes the receive buffer twice as
+ * large as the mark, and wakes the receiver before it is full, so that neither side waits for the other. A
+ * deferred sender gets its buffers back only when packets move, and congestion control counts small ones: for
+ * its receiver the mark holds for a moment only (gather), or each delayed acknowledgement would stop the flow
+ * for 40 ms.
  */
+static uint32_t low_water(const struct lane *ln)
+{
+	if (ln->mode->caps & MODE_DEFERRED)
+		return LOWAT_DEFERRED;
+	if (ln->crew->lanes > ln->crew->cpus)
+		return LOWAT;
+	return (uint32_t)MIN(
+		MAX(LOWAT_APART_MESSAGES * ln->layout->size, (size_t)LOWAT), (size_t)LOWAT_APART);
+}
+
 static int set_low_water(struct lane *ln)
 {
-	int value, rcvbuf;
-	socklen_t len = sizeof(rcvbuf);
+	int deferred = !!(ln->mode->caps & MODE_DEFERRED);
+	uint32_t value = low_water(ln);
 
 	ln->call = "setsockopt(SO_RCVLOWAT)";
 	/* Of a sender far away nobody here knows when it has ended. */
-	if (ln->crew->split || !ln->crew->workload->back_to_back || ln->layout->size > LOWAT_MESSAGE)
+	if (ln->crew->split || !ln->crew->workload->back_to_back ||
+		(deferred && ln->layout->size > LOWAT_DEFERRED_MESSAGE))
 		return 0;
-	if (getsockopt(ln->fd, SOL_SOCKET, SO_RCVBUF, &rcvbuf, &len) < 0)
-		return -errno;
-	value = MIN((int)LOWAT, rcvbuf / 2);
-	if (ln->mode->caps & MODE_DEFERRED)
+	if (deferred)
 		ln->recv_flags = MSG_DONTWAIT;
 	return setsockopt(ln->fd, SOL_SOCKET, SO_RCVLOWAT, &value, sizeof(value)) < 0 ? -errno : 0;
 }
 
 static int set_up_receive(struct lane *ln)
 {
-	size_t bytes = ln->crew->workload->back_to_back ? RECEIVE_MAX : MIN(ln->layout->size, RECEIVE_MAX);
+	size_t max = ln->crew->shm->plan.lanes > MANY_LANES ? RECEIVE_MAX_MANY : RECEIVE_MAX;
+	size_t bytes = ln->crew->workload->back_to_back ? max : MIN(ln->layout->size, max);
 	void *p;
 	int r;
 

@@ -83,6 +83,7 @@ struct crew {
 	uint32_t lanes;  /* two a connection */
 	uint32_t active; /* of them, that have a thread here: all, or those of one side */
 	int split;       /* the other side is on another host */
+	uint32_t cpus;   /* that the process may use */
 	struct lane *lane;
 	int event; /* eventfd, readable when all lanes are parked or one has failed */
 
