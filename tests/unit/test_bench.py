@@ -101,6 +101,17 @@ def test_a_named_peer_is_stated():
     assert verdicts(d, 1)["one-copy and two-copy / iperf3"][1] == "not measured"
 
 
+def test_a_named_peers_zero_copy_has_a_bar():
+    found = {"zero-copy": None, "nep-zerocopy": None}
+    chain = contenders.groups(found, ["nep-zerocopy"])[-1].chain
+    assert chain == ("zero-copy", "nep-zerocopy")
+    rounds = [{"zero-copy": 1.4, "nep-zerocopy": 1.0}] * 7
+    d = bench_document(judge.summary({"group": "nep-zerocopy", "chain": list(chain), "base": "nep-zerocopy", "size": 64, "threads": 1,
+                                      "rounds": [{"gbps": r} for r in rounds], "redone": [], "noisy_kept": 0, "failures": []}))
+    assert verdicts(d, 2)["zero-copy / nep-zerocopy, 64 B, 1 thread"] == (1.3, "met", None)
+    assert not any("other programs" in what for what in verdicts(d, 2)) and not any("nep" in what for what in verdicts(d, 1))
+
+
 def test_bar_3_and_a_third_of_what_bpftrace_loses():
     def rounds(on, traced):
         return [{"one-copy": on, "one-copy, ledger off": 1.0, "one-copy, bpftrace": traced}] * 7
@@ -303,6 +314,12 @@ def test_named_peers_are_run(fakes, tmp_path):
     assert calls.count("-m 64 -K cubic") == 4 and "-B 65536" in calls and "-T 2 -F 2" in calls and "-B 64\n" in calls
     with pytest.raises(contenders.Failed, match="congestion control"):
         found["nep"](ENV._replace(congestion="cubic"), 64, 2)
+    assert " -Z" not in calls and found["nep-zerocopy"](ENV, 64, 2) == 3.0
+    assert (tmp_path / "calls").read_text().count(" -Z") == 2 and "np-zerocopy" not in found
+    fakes("tcp_stream", 'echo "$@" >> "${0%/*}/calls"; [[ $* = *-c\\ * ]] && exit\n'
+          'echo --congestion-control\necho throughput=3000.00\necho throughput_units=Mbit/s')
+    assert found["nep"](ENV._replace(congestion="cubic"), 64, 2) == 3.0
+    assert (tmp_path / "calls").read_text().count("--congestion-control cubic") == 2
 
 
 def test_peers_that_break_say_so(fakes, tmp_path):

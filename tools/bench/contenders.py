@@ -144,25 +144,27 @@ def parse_netperf(text):
 
 
 def netperf(binary):
+    """It has no threads: a process a flow, and a server each that takes its flow itself (-f). One server's children would end
+    without being waited for, and their CPU time would be foreign."""
     def run(env, size, threads):
-        client = [binary, "-H", "127.0.0.1", "-p", PORT, "-t", "TCP_STREAM", "-l", env.seconds, "-P", "0", "-f", "m", "--",
-                  "-m", size] + (["-K", env.congestion] if env.congestion else [])
-        with process([Path(binary).with_name("netserver"), "-D", "-4", "-L", "127.0.0.1", "-p", PORT],
-                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        flows = [["-p", PORT + i] for i in range(threads)]
+        servers = [[Path(binary).with_name("netserver"), "-D", "-f", "-4", "-L", "127.0.0.1", *flow] for flow in flows]
+        clients = [[binary, "-H", "127.0.0.1", *flow, "-t", "TCP_STREAM", "-l", env.seconds, "-P", "0", "-f", "m", "--",
+                    "-m", size] + (["-K", env.congestion] if env.congestion else []) for flow in flows]
+        with contextlib.ExitStack() as stack:
+            begun = [stack.enter_context(process(s, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)) for s in servers]
             time.sleep(0.3)
-            if server.poll() is not None:
+            if any(s.poll() is not None for s in begun):
                 raise Failed("netserver ended at once")
-            with contextlib.ExitStack() as stack:  # netperf has no threads: a process a flow
-                clients = [stack.enter_context(process(client, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
-                           for _ in range(threads)]
-                try:
-                    texts = [c.communicate(timeout=env.seconds + 30)[0] for c in clients]
-                except subprocess.TimeoutExpired as e:
-                    raise Failed("netperf: no end") from e
-        flows = [parse_netperf(text) for text in texts]
-        if None in flows:
-            raise Failed("netperf: " + texts[flows.index(None)][-200:].strip())
-        return sum(flows)
+            begun = [stack.enter_context(process(c, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)) for c in clients]
+            try:
+                texts = [c.communicate(timeout=env.seconds + 30)[0] for c in begun]
+            except subprocess.TimeoutExpired as e:
+                raise Failed("netperf: no end") from e
+        found = [parse_netperf(text) for text in texts]
+        if None in found:
+            raise Failed("netperf: " + texts[found.index(None)][-200:].strip())
+        return sum(found)
     return run
 
 
@@ -178,11 +180,13 @@ def parse_neper(text):
     return float(said["throughput"]) * scale if scale and "throughput" in said else None
 
 
-def neper(binary):
+def neper(binary, *flags):
     def run(env, size, threads):
+        common = [binary, "-T", threads, "-F", threads, "-l", env.seconds, "-C", PORT, "-P", PORT + 1, *flags]
         if env.congestion:
-            raise Failed("neper has no option for the congestion control")
-        common = [binary, "-T", threads, "-F", threads, "-l", env.seconds, "-C", PORT, "-P", PORT + 1]
+            if "--congestion-control" not in "".join(output_of([binary, "--help"], 10)):
+                raise Failed("this neper has no option for the congestion control")
+            common += ["--congestion-control", env.congestion]
         with process(common + ["-B", max(size, 65536)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
             time.sleep(0.3)
             _, problem = output_of(common + ["-c", "-H", "127.0.0.1", "-B", size], env.seconds + 30)
@@ -197,11 +201,12 @@ def neper(binary):
     return run
 
 
-FAMILIES = {"netperf": netperf, "tcp_stream": neper}
+ZEROCOPY = "-zerocopy"  # behind the name of a peer: the same with MSG_ZEROCOPY
+FAMILIES = {"netperf": {"": netperf}, "tcp_stream": {"": neper, ZEROCOPY: lambda binary: neper(binary, "-Z")}}
 
 
 def peers(text):
-    """{name: run} of PEERS="name=/path/to/binary ..."; the binary's own name says what it is."""
+    """{name: run} of PEERS="name=/path/to/binary ..."; the binary's own name says what it is, and whether it has zero-copy."""
     found = {}
     for item in text.split():
         name, _, path = item.rpartition("=")
@@ -210,7 +215,7 @@ def peers(text):
             raise Failed(f"PEERS: '{item}' is not NAME=PATH of one of {', '.join(sorted(FAMILIES))}")
         if not os.access(path, os.X_OK):
             raise Failed(f"PEERS: there is no program {path}")
-        found[name] = family(path)
+        found |= {name + suffix: make(path) for suffix, make in family.items()}
     return found
 
 
@@ -336,5 +341,6 @@ def all_contenders(named_peers, bpftrace_binary):
 
 def groups(found, named_peers):
     """The chains of what is there: what lacks its base is left out."""
-    rows = GROUPS + tuple(Group(name, ("one-copy", name, "two-copy"), name, SIZES, THREADS) for name in named_peers)
+    rows = GROUPS + tuple(Group(name, ("zero-copy", name) if name.endswith(ZEROCOPY) else ("one-copy", name, "two-copy"), name,
+                                SIZES, THREADS) for name in named_peers)
     return [g._replace(chain=tuple(n for n in g.chain if n in found)) for g in rows if g.base in found]
