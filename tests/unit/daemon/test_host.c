@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/utsname.h>
+#include <poll.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -236,9 +237,9 @@ static void works_without_privilege(void **state)
 	assert_int_equal(WEXITSTATUS(status), 0);
 }
 
-/* 1: program id is listed as another's; 0: it is not; -1: the list cannot be read. */
-/* -1: cannot be told, since there are no rights, or more programs on this machine than the list takes. */
-static int is_foreign(uint32_t id)
+/* 1: program id is listed as another's; 0: it is not; -1: cannot be told, since there are no rights, or more
+ * programs on this machine than the list takes. */
+static int try_is_foreign(uint32_t id)
 {
 	const struct host_source src = {.path = "noise/bpf_programs"};
 	char reason[HOST_REASON] = "";
@@ -249,6 +250,18 @@ static int is_foreign(uint32_t id)
 		if (json_object_get_uint64(json_at(json_object_array_get_idx(list, i), "id")) == id)
 			return 1;
 	return o && json_object_get_uint64(json_at(o, "count")) == json_object_array_length(list) ? 0 : -1;
+}
+
+/* Other tests run beside this one, whose daemons have programs: for a while there may be too many. */
+static int is_foreign(uint32_t id)
+{
+	int r = try_is_foreign(id);
+
+	for (int i = 0; i < 400 && r < 0; i++) {
+		poll(NULL, 0, 50);
+		r = try_is_foreign(id);
+	}
+	return r;
 }
 
 /* A program of this process is not foreign; the same program held only by another process is. */
@@ -264,8 +277,11 @@ static void own_bpf_programs_are_told_apart(void **state)
 	int end[2];
 	pid_t pid;
 
-	if (fd < 0 || is_foreign(0) < 0)
+	if (fd < 0 || is_foreign(0) < 0) {
+		print_message("no rights to list programs, or too many of them for 20 s: %s\n",
+			fd < 0 ? strerror(-fd) : "listing");
 		skip();
+	}
 	assert_int_equal(bpf_obj_get_info_by_fd(fd, &info, &size), 0);
 	assert_int_equal(is_foreign(info.id), 0);
 	assert_int_equal(pipe(end), 0);
@@ -277,7 +293,7 @@ static void own_bpf_programs_are_told_apart(void **state)
 		_exit(read(end[0], &c, 1) != 0);
 	}
 	close(fd);
-	assert_int_not_equal(is_foreign(info.id), 0);
+	assert_int_equal(is_foreign(info.id), 1);
 	close(end[0]);
 	close(end[1]);
 	waitpid(pid, NULL, 0);
