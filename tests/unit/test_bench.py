@@ -306,7 +306,7 @@ def fakes(tmp_path):
 def test_named_peers_are_run(fakes, tmp_path):
     fakes("netserver", 'echo "$@" >> "${0%/*}/calls"; exec sleep 30')
     fakes("netperf", 'echo "$@" >> "${0%/*}/calls"; echo "131072  16384   64    1.00     1000.00"')
-    fakes("tcp_stream", 'echo "$@" >> "${0%/*}/calls"; [[ $* = *-c* ]] && exit\necho throughput=3000.00\necho throughput_units=Mbit/s')
+    fakes("tcp_stream", 'touch left.log; echo "$@" >> "${0%/*}/calls"; [[ $* = *-c* ]] && exit\necho throughput=3000.00\necho throughput_units=Mbit/s')
     found = contenders.peers(f"np={tmp_path}/netperf nep={tmp_path}/tcp_stream")
     assert found["np"](ENV._replace(congestion="cubic"), 64, 4) == 4.0  # a process a flow
     assert found["nep"](ENV, 64, 2) == 3.0
@@ -314,6 +314,7 @@ def test_named_peers_are_run(fakes, tmp_path):
     assert calls.count("-m 64 -K cubic") == 4 and "-B 65536" in calls and "-T 2 -F 2" in calls and "-B 64\n" in calls
     with pytest.raises(contenders.Failed, match="congestion control"):
         found["nep"](ENV._replace(congestion="cubic"), 64, 2)
+    assert not Path("left.log").exists()  # neper leaves one where it runs
     assert " -Z" not in calls and found["nep-zerocopy"](ENV, 64, 2) == 3.0
     assert (tmp_path / "calls").read_text().count(" -Z") == 2 and "np-zerocopy" not in found
     fakes("tcp_stream", 'echo "$@" >> "${0%/*}/calls"; [[ $* = *-c\\ * ]] && exit\n'

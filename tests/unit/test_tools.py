@@ -27,6 +27,13 @@ def test_the_house_keeps_its_measures():
     assert done.returncode == 0, done.stdout
 
 
+def test_nothing_that_is_made_is_tracked():
+    if not (ROOT / ".git").exists():
+        pytest.skip("no git checkout: nothing says what is tracked")
+    done = run("git", "-C", ROOT, "-c", f"safe.directory={ROOT}", "ls-files", "-ci", "--exclude-standard")
+    assert done.returncode == 0 and done.stdout == "", done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("path, text, finding", [
     ("common/a.c", C_HEAD + '#include "b.h"\n', None),
     ("daemon/a.c", C_HEAD + '#include "wire.h"\n#include "shared.h"\n#include <json.h>\n', None),

@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections import namedtuple
@@ -62,9 +63,10 @@ def process(command, end=signal.SIGTERM, **kwargs):
                 pipe.close()
 
 
-def output_of(command, seconds):
+def output_of(command, seconds, cwd=None):
     try:
-        done = subprocess.run([str(c) for c in command], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=seconds)
+        done = subprocess.run([str(c) for c in command], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=seconds,
+                              cwd=cwd)
     except OSError as e:
         raise Failed(f"{command[0]}: {e.strerror}") from e
     except subprocess.TimeoutExpired as e:
@@ -180,24 +182,30 @@ def parse_neper(text):
     return float(said["throughput"]) * scale if scale and "throughput" in said else None
 
 
+def neper_in(folder, binary, flags, env, size, threads):
+    common = [binary, "-T", threads, "-F", threads, "-l", env.seconds, "-C", PORT, "-P", PORT + 1, *flags]
+    if env.congestion:
+        if "--congestion-control" not in "".join(output_of([binary, "--help"], 10, folder)):
+            raise Failed("this neper has no option for the congestion control")
+        common += ["--congestion-control", env.congestion]
+    with process(common + ["-B", max(size, 65536)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                 cwd=folder) as server:
+        time.sleep(0.3)
+        _, problem = output_of(common + ["-c", "-H", "127.0.0.1", "-B", size], env.seconds + 30, folder)
+        try:
+            text = server.communicate(timeout=10)[0]
+        except subprocess.TimeoutExpired as e:
+            raise Failed("neper: its server does not end: " + problem[-200:]) from e
+    gbps = parse_neper(text)
+    if gbps is None:
+        raise Failed("neper: " + (problem or text)[-200:].strip())
+    return gbps
+
+
 def neper(binary, *flags):
     def run(env, size, threads):
-        common = [binary, "-T", threads, "-F", threads, "-l", env.seconds, "-C", PORT, "-P", PORT + 1, *flags]
-        if env.congestion:
-            if "--congestion-control" not in "".join(output_of([binary, "--help"], 10)):
-                raise Failed("this neper has no option for the congestion control")
-            common += ["--congestion-control", env.congestion]
-        with process(common + ["-B", max(size, 65536)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
-            time.sleep(0.3)
-            _, problem = output_of(common + ["-c", "-H", "127.0.0.1", "-B", size], env.seconds + 30)
-            try:
-                text = server.communicate(timeout=10)[0]
-            except subprocess.TimeoutExpired as e:
-                raise Failed("neper: its server does not end: " + problem[-200:]) from e
-        gbps = parse_neper(text)
-        if gbps is None:
-            raise Failed("neper: " + (problem or text)[-200:].strip())
-        return gbps
+        with tempfile.TemporaryDirectory(prefix="copyledger-neper-") as folder:  # each of its processes leaves a log where it runs
+            return neper_in(folder, binary, flags, env, size, threads)
     return run
 
 
@@ -215,7 +223,7 @@ def peers(text):
             raise Failed(f"PEERS: '{item}' is not NAME=PATH of one of {', '.join(sorted(FAMILIES))}")
         if not os.access(path, os.X_OK):
             raise Failed(f"PEERS: there is no program {path}")
-        found |= {name + suffix: make(path) for suffix, make in family.items()}
+        found |= {name + suffix: make(os.path.abspath(path)) for suffix, make in family.items()}
     return found
 
 
