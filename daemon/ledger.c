@@ -156,8 +156,17 @@ struct hook_state {
 	const char *stage; /* "find", "load", "attach" */
 };
 
+/* Each answer includes those before it, and takes longer. */
+enum asked {
+	ASKED_NOTHING,
+	ASKED_TARGETS, /* what the hooks attach to is there, and its kind is not refused */
+	ASKED_LOADS,   /* the programs load */
+	ASKED_ALL,     /* they attach, too */
+};
+
 static struct kernel_answer {
-	bool known, tried_to_attach, asked_completions, asked_symbols;
+	enum asked asked;
+	bool asked_completions, asked_symbols;
 	struct hook_state hook[HOOKS];
 	bool has_rdonly_cast, retransmit_has_err, uring_has_cqe, can_symbolise;
 	uint64_t sock_ofree;
@@ -206,16 +215,81 @@ static struct bpf_program *program_of(const struct ledger_bpf *bpf, const char *
 	return bpf_object__find_program_by_name(bpf->obj, name);
 }
 
+/* What a section attaches to, by the kernel's types: a function, or the prototype of a tracepoint. */
+struct target {
+	char name[64];
+	__u32 id; /* 0: the kernel has none */
+};
+
+#define TRACE_PREFIX "btf_trace_"
+#define RDONLY_CAST "bpf_rdonly_cast"
+#define URING_COMPLETE TRACE_PREFIX "io_uring_complete"
+#define RETRANSMIT TRACE_PREFIX "tcp_retransmit_skb"
+
+static const char *const features[] = {RDONLY_CAST, URING_COMPLETE, RETRANSMIT};
+
+#define TARGETS (HOOKS + ARRAY_SIZE(features))
+
+static bool is_iterator(const char *section)
+{
+	return strncmp(section, "iter/", 5) == 0;
+}
+
+static struct target target_of(const char *section)
+{
+	struct target t = {};
+
+	snprintf(t.name, sizeof(t.name), "%s%s", strncmp(section, "tp_btf/", 7) == 0 ? TRACE_PREFIX : "",
+		strchr(section, '/') + 1);
+	return t;
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(((const struct target *)a)->name, ((const struct target *)b)->name);
+}
+
+static int is_named(const void *name, const void *target)
+{
+	return strcmp(name, ((const struct target *)target)->name);
+}
+
+/* Sorted by name. Of some with one name always the same. */
+static struct target *target_named(struct target *targets, const char *name)
+{
+	return bsearch(name, targets, TARGETS, sizeof(*targets), is_named);
+}
+
+/* All at once: libbpf goes through all the types for each name that it is asked for. */
+static void find_targets(const struct btf *btf, struct target *targets)
+{
+	__u32 types = btf__type_cnt(btf);
+
+	qsort(targets, TARGETS, sizeof(*targets), by_name);
+	for (__u32 id = 1; id < types; id++) {
+		const struct btf_type *t = btf__type_by_id(btf, id);
+		const char *name = btf__name_by_offset(btf, t->name_off);
+		struct target *found;
+
+		if (strncmp(name, TRACE_PREFIX, sizeof(TRACE_PREFIX) - 1) == 0 ? !btf_is_typedef(t)
+									       : !btf_is_func(t))
+			continue;
+		found = target_named(targets, name);
+		if (found)
+			found->id = id;
+	}
+}
+
 /*
  * A program that does nothing tells quickly whether the kernel refuses its kind at this function: each hook's
  * own, loaded alone, takes the whole object's maps and types with it (ten milliseconds).
  */
-static int try_empty(const struct btf *btf, const char *section)
+static int try_empty(const char *section, __u32 id)
 {
 	static const struct bpf_insn nothing[] = {
 		{.code = BPF_ALU64 | BPF_MOV | BPF_K}, {.code = BPF_JMP | BPF_EXIT}};
 	DECLARE_LIBBPF_OPTS(bpf_prog_load_opts, opts);
-	int id = btf__find_by_name_kind(btf, strchr(section, '/') + 1, BTF_KIND_FUNC), fd;
+	int fd;
 
 	if (strncmp(section, "fentry/", 7) == 0)
 		opts.expected_attach_type = BPF_TRACE_FENTRY;
@@ -223,7 +297,7 @@ static int try_empty(const struct btf *btf, const char *section)
 		opts.expected_attach_type = BPF_TRACE_FEXIT;
 	else
 		return 0;
-	opts.attach_btf_id = (__u32)id;
+	opts.attach_btf_id = id;
 	fd = bpf_prog_load(BPF_PROG_TYPE_TRACING, "empty", "GPL", nothing, ARRAY_SIZE(nothing), &opts);
 	if (fd < 0)
 		return fd;
@@ -231,23 +305,9 @@ static int try_empty(const struct btf *btf, const char *section)
 	return 0;
 }
 
-/* Whether the kernel has what a section attaches to. */
-static bool target_exists(const struct btf *btf, const char *section)
+static int trace_arguments(const struct btf *btf, __u32 id)
 {
-	const char *name = strchr(section, '/') + 1;
-	char trace[80];
-
-	if (strncmp(section, "iter/", 5) == 0)
-		return true;
-	if (strncmp(section, "tp_btf/", 7) != 0)
-		return btf__find_by_name_kind(btf, name, BTF_KIND_FUNC) > 0;
-	snprintf(trace, sizeof(trace), "btf_trace_%s", name);
-	return btf__find_by_name_kind(btf, trace, BTF_KIND_TYPEDEF) > 0;
-}
-
-static int trace_arguments(const struct btf *btf, const char *name)
-{
-	const struct btf_type *t = btf__type_by_id(btf, btf__find_by_name_kind(btf, name, BTF_KIND_TYPEDEF));
+	const struct btf_type *t = btf__type_by_id(btf, id);
 
 	t = t ? btf__type_by_id(btf, t->type) : NULL; /* the pointer */
 	t = t ? btf__type_by_id(btf, t->type) : NULL; /* the prototype */
@@ -414,11 +474,12 @@ static int quiet(enum libbpf_print_level level, const char *format, va_list args
 	return 0;
 }
 
-static int ask_btf(void)
+static int ask_targets(void)
 {
 	_cleanup_(btf__freep) struct btf *btf = btf__load_vmlinux_btf();
 	_cleanup_(ledger_bpf__destroyp) struct ledger_bpf *bpf = NULL;
-	int r;
+	struct target key[TARGETS] = {}, found[TARGETS];
+	const char *section[HOOKS];
 
 	if (!btf)
 		return -errno;
@@ -426,37 +487,40 @@ static int ask_btf(void)
 	if (!bpf)
 		return -errno;
 	for (size_t i = 0; i < HOOKS; i++) {
-		const char *section = bpf_program__section_name(program_of(bpf, hooks[i].program));
-
-		if (!target_exists(btf, section)) {
-			kernel.hook[i] = (struct hook_state){-ENOENT, "find"};
-			continue;
-		}
-		r = try_empty(btf, section);
-		if (r < 0)
-			kernel.hook[i] = (struct hook_state){r, "load"};
+		section[i] = bpf_program__section_name(program_of(bpf, hooks[i].program));
+		key[i] = target_of(section[i]);
 	}
-	kernel.has_rdonly_cast = btf__find_by_name_kind(btf, "bpf_rdonly_cast", BTF_KIND_FUNC) > 0;
-	kernel.uring_has_cqe = trace_arguments(btf, "btf_trace_io_uring_complete") == 3;
-	kernel.retransmit_has_err = trace_arguments(btf, "btf_trace_tcp_retransmit_skb") >= 3;
+	for (size_t i = 0; i < ARRAY_SIZE(features); i++)
+		snprintf(key[HOOKS + i].name, sizeof(key->name), "%s", features[i]);
+	memcpy(found, key, sizeof(found));
+	find_targets(btf, found);
+	for (size_t i = 0; i < HOOKS; i++) {
+		__u32 id = target_named(found, key[i].name)->id;
+		int r = id || is_iterator(section[i]) ? try_empty(section[i], id) : -ENOENT;
+
+		if (r < 0)
+			kernel.hook[i] = (struct hook_state){r, id ? "load" : "find"};
+	}
+	kernel.has_rdonly_cast = target_named(found, RDONLY_CAST)->id > 0;
+	kernel.uring_has_cqe = trace_arguments(btf, target_named(found, URING_COMPLETE)->id) == 3;
+	kernel.retransmit_has_err = trace_arguments(btf, target_named(found, RETRANSMIT)->id) >= 3;
 	return 0;
 }
 
-/* Takes some ten milliseconds a hook, most of them to let go of it. */
+/* The first program at a tracepoint waits for a grace period if one was taken from any since the last wait:
+ * so none is, until all are there. */
 static void try_to_attach(struct ledger_bpf *bpf)
 {
-	for (size_t i = 0; i < HOOKS; i++) {
-		struct bpf_link *link = NULL;
-		int r;
+	struct bpf_link *link[HOOKS] = {};
 
-		if (kernel.hook[i].error)
-			continue;
-		r = hook_attach(bpf, &hooks[i], &link);
+	for (size_t i = 0; i < HOOKS; i++) {
+		int r = kernel.hook[i].error ? 0 : hook_attach(bpf, &hooks[i], &link[i]);
+
 		if (r < 0)
 			kernel.hook[i] = (struct hook_state){r, "attach"};
-		bpf_link__destroy(link);
 	}
-	kernel.tried_to_attach = true;
+	for (size_t i = 0; i < HOOKS; i++)
+		bpf_link__destroy(link[i]);
 }
 
 /* Asked before the first account that takes stacks. */
@@ -479,33 +543,32 @@ static void ask_completions(void)
 			kernel.hook[i] = (struct hook_state){kernel.learn_error, "learn"};
 }
 
-/* Asks the kernel about every hook: is its target there, does it load, and, if that is wanted, does it
- * attach. */
-static int ask_kernel(bool attach, struct fault *reterr)
+/* Asks the kernel about every hook, anew, and no further than `most`. */
+static int ask_kernel(enum asked most, struct fault *reterr)
 {
 	_cleanup_(ledger_bpf__destroyp) struct ledger_bpf *bpf = NULL;
 	int r;
 
 	libbpf_set_print(quiet);
 	memset(&kernel, 0, sizeof(kernel));
-	r = ask_btf();
+	r = ask_targets();
 	if (r < 0)
 		return fault_set(reterr, r, "no_btf", "",
 			"the kernel's types cannot be read from /sys/kernel/btf/vmlinux: %s; the ledger "
 			"needs a kernel "
 			"with CONFIG_DEBUG_INFO_BTF",
 			strerror(-r));
-	r = load_what_loads(&bpf);
+	r = most >= ASKED_LOADS ? load_what_loads(&bpf) : 0;
 	if (r < 0)
 		return fault_set(reterr, r, "no_bpf", "",
 			"BPF programs cannot be loaded: %s; the daemon needs CAP_BPF and CAP_PERFMON",
 			strerror(-r));
-	if (attach) {
+	if (most >= ASKED_ALL) {
 		try_to_attach(bpf);
 		ask_completions();
 		ask_symbols();
 	}
-	kernel.known = true;
+	kernel.asked = most;
 	return 0;
 }
 
@@ -705,22 +768,20 @@ static int open_once(const struct ledger_config *config, struct ledger **ret)
 	return 0;
 }
 
+/* What is not known to be refused is taken to work, and the kernel is asked more only if it does not: the
+ * others may work without it. */
 int ledger_open(const struct ledger_config *config, struct ledger **ret, struct fault *reterr)
 {
-	int r;
+	int r = 0;
 
-	if (!kernel.known) {
-		r = ask_kernel(false, reterr);
-		if (r < 0)
-			return r;
-	}
-	r = open_once(config, ret);
-	if (r < 0 && !kernel.tried_to_attach) { /* which of them cannot be attached? the others may do */
-		r = ask_kernel(true, reterr);
-		if (r < 0)
-			return r;
+	do {
+		if (r < 0 || kernel.asked == ASKED_NOTHING) {
+			r = ask_kernel(kernel.asked + 1, reterr);
+			if (r < 0)
+				return r;
+		}
 		r = open_once(config, ret);
-	}
+	} while (r < 0 && kernel.asked < ASKED_ALL);
 	if (r < 0)
 		return fault_set(reterr, r, "no_bpf", "",
 			"the ledger's programs cannot be loaded or attached: %s", strerror(-r));
@@ -1051,7 +1112,7 @@ int ledger_probe(json_object **ret_sites, json_object **ret_hooks, json_object *
 	json_object *sites, *rows;
 	int r;
 
-	r = ask_kernel(true, &fault);
+	r = ask_kernel(ASKED_ALL, &fault);
 	for (enum group g = 0; r < 0 && g < GROUP_MAX; g++) {
 		l.tier[g] = TIER_MAX;
 		str_copy(l.reason[g], fault.text);
