@@ -26,6 +26,7 @@
 #define LOWAT_APART_MESSAGES 4
 #define LOWAT_DEFERRED (64u << 10)
 #define LOWAT_DEFERRED_MESSAGE (2u << 10) /* larger ones gain nothing from it (measured) */
+#define LOWAT_ROOM (2048u << 10)
 
 uint32_t placement_cpu(uint32_t connection, uint32_t role, uint32_t connections, uint32_t ncpus)
 {
@@ -90,19 +91,33 @@ static uint32_t low_water(const struct lane *ln)
 		MAX(LOWAT_APART_MESSAGES * ln->layout->size, (size_t)LOWAT), (size_t)LOWAT_APART);
 }
 
+static int set_mark(const struct lane *ln, uint32_t bytes)
+{
+	return setsockopt(ln->fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof(bytes)) < 0 ? -errno : 0;
+}
+
+/*
+ * A larger mark before the one that is meant leaves a larger receive buffer behind, which may still grow. A
+ * deferred sender's first small messages come with a page's room each; the kernel takes what follows to be
+ * like them, and the window that it then announces may be smaller than the packet that waits for it. A packet
+ * in this plight is cut and sent when the timer for closed windows fires, after 200 ms.
+ */
 static int set_low_water(struct lane *ln)
 {
 	int deferred = !!(ln->mode->caps & MODE_DEFERRED);
-	uint32_t value = low_water(ln);
+	int r;
 
 	ln->call = "setsockopt(SO_RCVLOWAT)";
 	/* Of a sender far away nobody here knows when it has ended. */
 	if (ln->crew->split || !ln->crew->workload->back_to_back ||
 		(deferred && ln->layout->size > LOWAT_DEFERRED_MESSAGE))
 		return 0;
+	r = deferred ? set_mark(ln, LOWAT_ROOM) : 0;
+	if (r < 0)
+		return r;
 	if (deferred)
 		ln->recv_flags = MSG_DONTWAIT;
-	return setsockopt(ln->fd, SOL_SOCKET, SO_RCVLOWAT, &value, sizeof(value)) < 0 ? -errno : 0;
+	return set_mark(ln, low_water(ln));
 }
 
 static int set_up_receive(struct lane *ln)

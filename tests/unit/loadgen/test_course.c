@@ -307,6 +307,64 @@ static void test_lanes_have_no_privileges(void **state)
 	finish(&c);
 }
 
+static int option(int fd, int name)
+{
+	int value = -1;
+	socklen_t len = sizeof(value);
+
+	assert_int_equal(getsockopt(fd, SOL_SOCKET, name, &value, &len), 0);
+	return value;
+}
+
+/* Half of the most that a receive buffer grows to by itself: the kernel takes no higher mark. */
+static int most_mark(void)
+{
+	FILE *f = fopen("/proc/sys/net/ipv4/tcp_rmem", "re");
+	int least, first, most;
+
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%d %d %d", &least, &first, &most), 3);
+	fclose(f);
+	return most / 2;
+}
+
+/* What a receiver sleeps for, and the room that it has from the beginning: what is lost of it shows in no
+ * result, only in the speed. */
+static void test_receivers_have_marks_and_room(void **state)
+{
+	static const struct {
+		const char *mode, *workload;
+		uint64_t size;
+		int mark, room;
+	} rows[] = {
+		{"two-copy", "stream", 1000, 256 << 10, 256 << 10},
+		{"one-copy", "stream", 1000, 256 << 10, 256 << 10},
+		{"zero-copy", "stream", 1000, 64 << 10, 2 << 20},
+		{"splice", "stream", 64, 64 << 10, 2 << 20},
+		{"zero-copy", "stream", 65536, 1, 0},
+		{"one-copy", "rr", 1000, 1, 0},
+		{"zero-copy", "rr", 1000, 1, 0},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct lg_plan plan = base;
+		struct course c;
+
+		plan.size = rows[i].size;
+		str_copy(plan.mode, rows[i].mode);
+		str_copy(plan.workload, rows[i].workload);
+		start(&c, &plan);
+		expect(&c, LG_CONNECTED);
+		assert_int_equal(option(c.sockets[LG_SENDER], SO_RCVLOWAT), 1);
+		assert_int_equal(option(c.sockets[LG_RECEIVER], SO_RCVLOWAT), MIN(rows[i].mark, most_mark()));
+		assert_true(option(c.sockets[LG_RECEIVER], SO_RCVBUF) >= MIN(rows[i].room, most_mark()));
+		order(&c, LG_GO_CLOSE);
+		expect(&c, LG_DONE);
+		assert_int_equal(wait_for_child(&c), 0);
+		finish(&c);
+	}
+}
+
 static void test_sockets_are_the_lanes(void **state)
 {
 	struct sockaddr_in a, b;
@@ -496,6 +554,7 @@ int main(void)
 		cmocka_unit_test(test_whole_course),
 		cmocka_unit_test(test_receive_modes),
 		cmocka_unit_test(test_lanes_have_no_privileges),
+		cmocka_unit_test(test_receivers_have_marks_and_room),
 		cmocka_unit_test(test_sockets_are_the_lanes),
 		cmocka_unit_test(test_packing_is_counted),
 		cmocka_unit_test(test_stop_ends_the_window),
