@@ -4,6 +4,7 @@
 Nothing is measured here; other programs are scripts that print what theirs print."""
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ import judge  # noqa: E402
 import many  # noqa: E402
 import noise  # noqa: E402
 import tables  # noqa: E402
+from support import wait_for  # noqa: E402
 
 QUIET = {"steal_percent": 0.0, "foreign_percent": 1.0}
 LOUD = {"steal_percent": 3.0, "foreign_percent": 1.0}
@@ -458,3 +460,30 @@ def test_help_and_a_bad_peer():
     assert done.returncode == 1 and done.stderr.startswith("bench: PEERS: 'x'"), done.stderr
     done = subprocess.run([BENCH / "bench.py", "--bpftrace", "/nowhere", "--only", "pears"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and done.stderr.startswith("bench: --only takes some of floor, ledger, peers"), done.stderr
+
+
+def children(pid):
+    """{pid: name} of a process's children."""
+    try:
+        pids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return {int(p): Path(f"/proc/{p}/comm").read_text().strip() for p in pids}
+    except OSError:  # one has ended in between
+        return {}
+
+
+@pytest.mark.parametrize("signo", [signal.SIGTERM, signal.SIGKILL])
+def test_whatever_ends_it_leaves_no_child(fakes, tmp_path, signo):
+    peer = fakes("tcp_stream", "exec sleep 60")
+    folders = tmp_path / "folders"
+    folders.mkdir()
+    command = [BENCH / "bench.py", "--bpftrace", "/nowhere", "--peers", f"neper={peer}", "--only", "neper", "--sizes", "64",
+               "--output", tmp_path / "bench.json"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                          env={**os.environ, "TMPDIR": str(folders)}) as it:
+        assert wait_for(lambda: set(children(it.pid).values()) == {"copyledgerd", "sleep"}, 30), children(it.pid)
+        left = [Path(f"/proc/{pid}") for pid in children(it.pid)]
+        it.send_signal(signo)
+        said = it.communicate(timeout=30)[1]
+    assert len(left) == 2 and wait_for(lambda: not any(p.exists() for p in left), 30), left
+    if signo == signal.SIGTERM:
+        assert it.returncode == 1 and said == "bench: ended by SIGTERM\n" and not list(folders.iterdir())

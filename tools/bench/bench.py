@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -23,7 +24,6 @@ import judge  # noqa: E402
 import many  # noqa: E402
 import noise  # noqa: E402
 import tables  # noqa: E402
-from support import Daemon  # noqa: E402
 
 EXTRAS = ("start", "programs", "scale", "store", "watch")
 OVERHEAD = 0.4  # seconds a sample takes besides its window, as a guess for the plan
@@ -165,7 +165,7 @@ def measure(args, folder):
     cells = cells_of(contenders.groups(found, named), args)
     plan(cells, args, named)
     deadline = time.monotonic() + 60 * args.minutes
-    env = contenders.Env(Daemon(folder).start(), args.seconds, args.warmup, args.congestion, args.pin)
+    env = contenders.Env(contenders.start_daemon(folder), args.seconds, args.warmup, args.congestion, args.pin)
     document = {"schema": "copyledger/bench/1", "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 "host": extras.host_facts(env.daemon, args.bpftrace), "options": options_of(args), "missing": missing,
                 "irqs_apart": noise.IRQS_APART,
@@ -184,6 +184,7 @@ def measure(args, folder):
 
 def main():
     args = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: ended by SIGTERM"))
     folder = Path(tempfile.mkdtemp(prefix="copyledger-bench-"))
     try:
         document = measure(args, folder)

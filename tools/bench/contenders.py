@@ -5,6 +5,7 @@ A contender is {name, run(env, size, threads) -> Gbit/s}; run raises Failed with
 cell measures, side by side: its base stands in the middle, so that each of the others ran right beside it.
 """
 import contextlib
+import ctypes
 import json
 import os
 import re
@@ -17,7 +18,7 @@ import time
 from collections import namedtuple
 from pathlib import Path
 
-from support import BUILD
+from support import BUILD, Daemon
 
 SIZES = (64, 256, 1024, 4096, 16384, 65536, 262144, 1048576)
 LEDGER_SIZES = (64, 1024, 16384, 65536, 1048576)
@@ -37,15 +38,28 @@ GROUPS = (
 )
 
 
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1
+
+
 class Failed(Exception):
     """A contender could not be run: its text says why."""
+
+
+def end_with_parent():
+    """In a child: it does not outlive the bench, whatever ends that."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+def start_daemon(folder):
+    return Daemon(folder, preexec_fn=end_with_parent).start()
 
 
 @contextlib.contextmanager
 def process(command, end=signal.SIGTERM, **kwargs):
     """A child for the block's time, which is waited for: its CPU time is among that of the children then."""
     try:
-        child = subprocess.Popen([str(c) for c in command], stdin=subprocess.DEVNULL, **kwargs)
+        child = subprocess.Popen([str(c) for c in command], stdin=subprocess.DEVNULL, preexec_fn=end_with_parent, **kwargs)
     except OSError as e:
         raise Failed(f"{command[0]}: {e.strerror}") from e
     try:
@@ -66,7 +80,7 @@ def process(command, end=signal.SIGTERM, **kwargs):
 def output_of(command, seconds, cwd=None):
     try:
         done = subprocess.run([str(c) for c in command], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=seconds,
-                              cwd=cwd)
+                              cwd=cwd, preexec_fn=end_with_parent)
     except OSError as e:
         raise Failed(f"{command[0]}: {e.strerror}") from e
     except subprocess.TimeoutExpired as e:

@@ -9,8 +9,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from contenders import Failed, run_document, spec_of, until
-from support import BUILD, Daemon, loaded_programs
+from contenders import Failed, run_document, spec_of, start_daemon, until
+from support import BUILD, loaded_programs
 
 LANES = (1, 4, 16, 64, 256, 1000)
 SCALE_ROUNDS = 3
@@ -58,7 +58,7 @@ def idle_ticks(daemon):
 
 def with_fresh(env, folder, takes):
     """Takes each figure in turn from a daemon that was started for it, and has been asked nothing but whether it answers."""
-    daemon = Daemon(folder).start()
+    daemon = start_daemon(folder)
     try:
         return [take(env._replace(daemon=daemon)) for take in takes]
     finally:
@@ -68,7 +68,7 @@ def with_fresh(env, folder, takes):
 def idle_figures(env, folder):
     """What a daemon uses that is asked nothing: before its first run, and after some."""
     ticks, memory = [], []
-    daemon = Daemon(folder).start()
+    daemon = start_daemon(folder)
     try:
         for _ in range(2):
             ticks.append(idle_ticks(daemon))
@@ -121,7 +121,7 @@ def scale(env, folder, lanes=LANES, rounds=SCALE_ROUNDS):
     for i in range(rounds):
         found.append({})
         for n in lanes if i % 2 == 0 else lanes[::-1]:
-            daemon = Daemon(folder).start()
+            daemon = start_daemon(folder)
             try:
                 found[-1][str(n)] = scale_sample(env._replace(daemon=daemon), n)
             except Failed as e:

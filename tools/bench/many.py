@@ -7,8 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from contenders import Failed, process
-from support import Daemon
+from contenders import Failed, process, start_daemon
 
 RESULTS = 100_000
 SOCKETS = 10_000
@@ -56,7 +55,7 @@ def milliseconds(daemon, words):
 def store(_env, folder, results=RESULTS):
     """Times in ms of what is asked of a store with so many results, and what it takes."""
     room = os.statvfs(folder)
-    daemon = Daemon(folder).start()
+    daemon = start_daemon(folder)
     try:
         daemon.run(mode="one-copy", warmup_ms=0, duration_ms=20)
         daemon.stop()
@@ -82,7 +81,7 @@ def store(_env, folder, results=RESULTS):
 def watch(_env, folder, sockets=SOCKETS):
     """How regular a watch of so many sockets replies, what it holds, and what it costs."""
     seconds = WATCH_MS / 1000 + 30
-    daemon = Daemon(folder).start()
+    daemon = start_daemon(folder)
     command = [sys.executable, "-B", Path(__file__).with_name("talk.py"), sockets, seconds]
     try:
         daemon.call("Probe")
