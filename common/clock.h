@@ -52,3 +52,8 @@ static inline uint64_t clock_stamp_to_ns(uint64_t delta)
 		return 0;
 	return (uint64_t)(((unsigned __int128)delta * clock_source.mult) >> 32);
 }
+
+static inline uint64_t clock_ns_to_stamp(uint64_t ns)
+{
+	return (uint64_t)(((unsigned __int128)ns << 32) / clock_source.mult);
+}

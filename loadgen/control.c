@@ -30,7 +30,7 @@ struct control {
 	struct crew crew;
 	int *sockets;
 	uint32_t command;    /* that has come and was not carried out yet, 0: none */
-	uint64_t stopped_ns; /* when the senders of the phase were told to end */
+	uint64_t stopped_ns; /* when the senders of the phase were to end */
 	int stop, gone;      /* LG_STOP has come; nobody is at the other end */
 };
 
@@ -165,7 +165,6 @@ static int drain(struct control *c, struct fault *reterr)
 	uint64_t moved = bytes_moved(c), since = clock_now_ns();
 	int r;
 
-	c->stopped_ns = since;
 	crew_stop(&c->crew);
 	while (crew_busy(&c->crew)) {
 		uint64_t now = clock_now_ns(), sum = bytes_moved(c);
@@ -222,13 +221,15 @@ static int run_phase(struct control *c, uint64_t ns, struct fault *reterr)
 	deadline = now + ns;
 	c->stop = 0;
 	c->shm->start_ns = now;
-	crew_release(&c->crew, CREW_RUN);
+	c->crew.until = clock_stamp() + clock_ns_to_stamp(ns);
+	crew_release(&c->crew, CREW_RUN); /* which takes long where lanes begin before it returns */
 	/* Receivers of another host's senders may end by themselves. */
-	for (; now < deadline && !c->stop && crew_busy(&c->crew); now = clock_now_ns()) {
+	for (now = clock_now_ns(); now < deadline && !c->stop && crew_busy(&c->crew); now = clock_now_ns()) {
 		r = control_wait(c, deadline - now, reterr);
 		if (r < 0)
 			return r;
 	}
+	c->stopped_ns = MIN(clock_now_ns(), deadline);
 	return drain(c, reterr);
 }
 

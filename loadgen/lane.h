@@ -3,8 +3,7 @@
  * A lane is one end of a connection and its thread; a crew is all lanes of a run, released together and
  * parked between the phases. A connection's two lanes are neighbours: lane[2 * connection + role].
  *
- * Lanes share the plan, the gate and the stop flag, nothing else. The gate's mutex is the only lock; nobody
- * holds it while traffic flows.
+ * Lanes share the plan, the gate and the stop flag, nothing else, and there is no lock.
  */
 #pragma once
 
@@ -61,7 +60,7 @@ struct lane {
 	uint32_t running; /* in a phase: only then is a kick of use */
 } __attribute__((aligned(CACHE_LINE)));
 
-/* What a workload does in a phase, by role. run() ends after crew_stopping() is true, with nothing in flight.
+/* What a workload does in a phase, by role. run() ends after lane_stopping() is true, with nothing in flight.
  */
 struct workload {
 	const char *name;
@@ -87,13 +86,12 @@ struct crew {
 	struct lane *lane;
 	int event; /* eventfd, readable when all lanes are parked or one has failed */
 
-	pthread_mutex_t lock; /* order and generation */
-	pthread_cond_t gate;
-	enum crew_order order;
-	uint32_t generation;
+	enum crew_order order; /* of this generation */
+	uint32_t generation;   /* a futex: the gate */
 
 	uint32_t busy __attribute__((aligned(CACHE_LINE))); /* lanes that are not parked */
 	uint32_t stop __attribute__((aligned(CACHE_LINE)));
+	uint64_t until; /* clock_stamp of the phase's end */
 };
 
 static inline int crew_has(const struct crew *crew, uint32_t lane)
@@ -101,10 +99,11 @@ static inline int crew_has(const struct crew *crew, uint32_t lane)
 	return lg_has_side(&crew->shm->plan, lane % LG_SIDES);
 }
 
-/* Hot. */
-static inline int crew_stopping(const struct crew *crew)
+/* Hot: a sender's phase is over, by the clock or by order. The control thread alone would not do: behind
+ * hundreds of lanes it may wait for seconds until it gets its turn. */
+static inline int lane_stopping(const struct lane *ln)
 {
-	return __atomic_load_n(&crew->stop, __ATOMIC_RELAXED) != 0;
+	return ln->stamp >= ln->crew->until || __atomic_load_n(&ln->crew->stop, __ATOMIC_RELAXED);
 }
 
 /*

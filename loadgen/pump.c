@@ -147,7 +147,7 @@ static int stream_send(struct lane *ln)
 	r = lane_set_nodelay(ln, !!(ln->crew->shm->plan.flags & LG_NODELAY));
 	if (r < 0)
 		return lane_fail(ln, r, ln->call);
-	while (!crew_stopping(ln->crew)) {
+	while (!lane_stopping(ln)) {
 		r = lane_send_message(ln);
 		if (r < 0)
 			return r;
@@ -230,7 +230,7 @@ static int rr_ask(struct lane *ln)
 {
 	int r;
 
-	while (!crew_stopping(ln->crew)) {
+	while (!lane_stopping(ln)) {
 		r = rr_round(ln);
 		if (r < 0)
 			return r;

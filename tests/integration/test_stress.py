@@ -417,6 +417,16 @@ def test_a_run_of_1000_lanes(daemon):
     assert len(result["lanes"]) == 2000 and result["ledger"]["counters"]["sockets_closed"] == 2000
 
 
+def test_all_lanes_take_part(daemon):
+    """Released together: no lane waits for another to begin. One may get no turn beside other tests, a tenth would be a queue."""
+    idle = []
+    for _ in range(3):
+        result = daemon.run(mode="one-copy", size=1024, threads=256, ledger="off", warmup_ms=0, duration_ms=2000, perf=False)
+        assert result["state"] == "done", result["error"]
+        idle += [lane["lane"] for lane in result["lanes"] if lane["role"] == "sender" and not lane["bytes"]]
+    assert len(idle) < 77, f"{len(idle)} of 768 lanes have sent nothing"
+
+
 def test_sockets_recycled(daemon):
     """Two programs open and close in turn, so that each gets the other's memory: only one of them is watched."""
     churn = """
