@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -471,19 +472,24 @@ def children(pid):
         return {}
 
 
+@pytest.fixture
+def short_path():
+    """For what becomes the address of a Unix socket, of 107 bytes at most."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as path:
+        yield Path(path)
+
+
 @pytest.mark.parametrize("signo", [signal.SIGTERM, signal.SIGKILL])
-def test_whatever_ends_it_leaves_no_child(fakes, tmp_path, signo):
+def test_whatever_ends_it_leaves_no_child(fakes, tmp_path, short_path, signo):
     peer = fakes("tcp_stream", "exec sleep 60")
-    folders = tmp_path / "folders"
-    folders.mkdir()
     command = [BENCH / "bench.py", "--bpftrace", "/nowhere", "--peers", f"neper={peer}", "--only", "neper", "--sizes", "64",
                "--output", tmp_path / "bench.json"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-                          env={**os.environ, "TMPDIR": str(folders)}) as it:
+                          env={**os.environ, "TMPDIR": str(short_path)}) as it:
         assert wait_for(lambda: set(children(it.pid).values()) == {"copyledgerd", "sleep"}, 30), children(it.pid)
         left = [Path(f"/proc/{pid}") for pid in children(it.pid)]
         it.send_signal(signo)
         said = it.communicate(timeout=30)[1]
     assert len(left) == 2 and wait_for(lambda: not any(p.exists() for p in left), 30), left
     if signo == signal.SIGTERM:
-        assert it.returncode == 1 and said == "bench: ended by SIGTERM\n" and not list(folders.iterdir())
+        assert it.returncode == 1 and said == "bench: ended by SIGTERM\n" and not list(short_path.iterdir())
