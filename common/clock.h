@@ -53,6 +53,7 @@ static inline uint64_t clock_stamp_to_ns(uint64_t delta)
 	return (uint64_t)(((unsigned __int128)delta * clock_source.mult) >> 32);
 }
 
+/* The other way: how much later a stamp is after ns. */
 static inline uint64_t clock_ns_to_stamp(uint64_t ns)
 {
 	return (uint64_t)(((unsigned __int128)ns << 32) / clock_source.mult);
