@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -199,9 +200,16 @@ def test_row_06_every_nth_call_fails(tmp_path, program, call, tries):
 
 # ---- sudden ends ----
 
-def test_row_08_the_daemon_is_killed_at_any_moment(tmp_path, bar):
+@pytest.fixture
+def in_memory():
+    """A folder of no disk: one that others write to keeps a database's flush waiting, for seconds at times."""
+    with tempfile.TemporaryDirectory(prefix="copyledger-", dir="/dev/shm") as path:
+        yield Path(path)
+
+
+def test_row_08_the_daemon_is_killed_at_any_moment(in_memory, bar):
     rng, before, back, traces = random.Random(8), links(), [], []
-    d = Daemon(tmp_path)
+    d = Daemon(in_memory)
     for i in range(int(100 * SCALE)):
         back.append(timed(d.start))
         with d.connect() as v:
