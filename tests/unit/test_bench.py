@@ -2,6 +2,7 @@
 """make bench: how pairs are ordered, redone, compared and judged, what is read of other programs, and what becomes of it.
 
 Nothing is measured here; other programs are scripts that print what theirs print."""
+import errno
 import json
 import os
 import signal
@@ -461,6 +462,22 @@ def test_help_and_a_bad_peer():
     assert done.returncode == 1 and done.stderr.startswith("bench: PEERS: 'x'"), done.stderr
     done = subprocess.run([BENCH / "bench.py", "--bpftrace", "/nowhere", "--only", "pears"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and done.stderr.startswith("bench: --only takes some of floor, ledger, peers"), done.stderr
+
+
+def test_an_output_that_cannot_be_written(tmp_path, monkeypatch):
+    path = tmp_path / "bench.json"
+    bench.write(path, {"old": 1})
+    assert json.loads(path.read_text()) == {"old": 1} and os.listdir(tmp_path) == ["bench.json"]
+
+    def full(self, text):
+        self.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(SystemExit, match="the samples are lost: No space left on device"):
+        bench.write(path, {"new": 1})
+    assert json.loads(path.read_text()) == {"old": 1} and os.listdir(tmp_path) == ["bench.json"]
+    done = subprocess.run([BENCH / "bench.py", "--output", path / "x"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and done.stderr == f"bench: {path}/x cannot be written: File exists\n", done.stderr
 
 
 def children(pid):

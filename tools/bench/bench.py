@@ -182,8 +182,30 @@ def measure(args, folder):
     return document
 
 
+def write(path, document):
+    """Whole or not at all: an earlier bench may stand there, and be what --into keeps the rest of."""
+    new = path.with_name(path.name + ".new")
+    try:
+        new.write_text(json.dumps(document, indent=1) + "\n")
+        new.replace(path)
+    except OSError as e:
+        new.unlink(missing_ok=True)
+        sys.exit(f"bench: {path} cannot be written, the samples are lost: {e.strerror}")
+
+
+def check_output(path):
+    """Before it measures for half an hour."""
+    try:
+        path.parent.mkdir(exist_ok=True)
+        path.with_name(path.name + ".new").touch()
+    except OSError as e:
+        sys.exit(f"bench: {path} cannot be written: {e.strerror}")
+    path.with_name(path.name + ".new").unlink()
+
+
 def main():
     args = arguments()
+    check_output(args.output)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: ended by SIGTERM"))
     folder = Path(tempfile.mkdtemp(prefix="copyledger-bench-"))
     try:
@@ -192,10 +214,9 @@ def main():
         sys.exit(f"bench: {e}")
     finally:
         shutil.rmtree(folder)
-    args.output.parent.mkdir(exist_ok=True)
-    args.output.write_text(json.dumps(document, indent=1) + "\n")
     programs = document.get("programs", {})
-    print(tables.text(document, extras.kept_counts(programs.get("key"))))
+    print(tables.text(document, extras.kept_counts(programs.get("key"))), flush=True)
+    write(args.output, document)
     if args.keep_programs and "programs" in programs:
         extras.keep_counts(programs["key"], programs["programs"])
     print(f"all samples: {args.output}; into doc/performance.md: make bench-doc")
