@@ -3,12 +3,14 @@
  * Preloaded: the n-th call of one function fails, or every call from the n-th on, as FAULT_CALL, FAULT_AT and
  * FAULT_FOR say ("malloc", "17", "1"; FAULT_FOR 0: all further ones). With FAULT_LOG a line with the numbers
  * of calls and of failures goes into that file when the process ends. FAULT_PROGRAM names the program that it is for.
+ * "bpf_attach" is bpf(), but only what attaches a program to a tracepoint: how often depends on no time.
  * Calls from json-c and from the loader are let through: json-c's tokener cannot bear a malloc() that fails; and so are
  * writes to what is neither file nor socket: those to an eventfd cannot fail.
  */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/bpf.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -28,6 +30,7 @@ enum call {
 	CALL_OPEN,
 	CALL_SOCKET,
 	CALL_BPF,
+	CALL_ATTACH,
 	CALL_PERF,
 	CALL_THREAD,
 	CALL_WRITE,
@@ -42,6 +45,7 @@ static const struct {
 	[CALL_OPEN] = {"open", EMFILE},
 	[CALL_SOCKET] = {"socket", EMFILE},
 	[CALL_BPF] = {"bpf", EPERM},
+	[CALL_ATTACH] = {"bpf_attach", EPERM},
 	[CALL_PERF] = {"perf_event_open", EMFILE},
 	[CALL_THREAD] = {"pthread_create", EAGAIN},
 	[CALL_WRITE] = {"write", ENOSPC},
@@ -234,6 +238,13 @@ void _exit(int status)
 		syscall(SYS_exit_group, status);
 }
 
+/* To a tracepoint; an iterator is a link, too. */
+static bool attaches(long command, const union bpf_attr *attr)
+{
+	return command == BPF_RAW_TRACEPOINT_OPEN ||
+		(command == BPF_LINK_CREATE && attr->link_create.attach_type == BPF_TRACE_RAW_TP);
+}
+
 /* bpf() and perf_event_open() have no function of their own. */
 long syscall(long nr, ...)
 {
@@ -248,6 +259,8 @@ long syscall(long nr, ...)
 	if (!real)
 		real = (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall");
 	if ((nr == SYS_bpf && fails(CALL_BPF, CALLER)) || (nr == SYS_perf_event_open && fails(CALL_PERF, CALLER)))
+		return -1;
+	if (nr == SYS_bpf && attaches(a[0], (const union bpf_attr *)a[1]) && fails(CALL_ATTACH, CALLER))
 		return -1;
 	return real(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
