@@ -486,6 +486,7 @@ static int course(struct control *c, struct fault *reterr)
 	r = wait_parked(c, START_NS, "start", reterr);
 	if (r < 0)
 		return r;
+	c->shm->huge_bytes = resources_huge_bytes();
 	r = report_sockets(c);
 	return r < 0 ? r : carry_out_orders(c, reterr);
 }

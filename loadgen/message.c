@@ -9,6 +9,7 @@
 #include "message.h"
 
 #define PAGE 4096u
+#define HUGE_PAGE (2u << 20) /* of x86-64, and of arm64 with pages of 4 KiB */
 
 void message_layout_init(struct message_layout *ret, uint64_t size, uint32_t fields)
 {
@@ -79,15 +80,56 @@ size_t pattern_check(const uint8_t *p, uint64_t sequence, size_t offset, size_t 
 	return len;
 }
 
+static size_t alignment(size_t bytes)
+{
+	return bytes >= PAGE ? PAGE : CACHE_LINE;
+}
+
+static size_t align_up(size_t n, size_t to)
+{
+	return (n + to - 1) / to * to;
+}
+
+/*
+ * A ring is in huge pages where the kernel has some: it takes its pages one by one for each send that pins
+ * them, but those of a huge page at once. One message alone is sent again and again, and is small. What is
+ * not a whole huge page stays in small ones, so that a ring takes no more memory than it needs.
+ */
+static int outbox_block(struct outbox *o)
+{
+	const struct message_layout *l = o->layout;
+	size_t total = 0;
+
+	for (uint32_t i = 0; i < l->fields; i++)
+		total = align_up(total, alignment(l->len[i] * o->slots)) + l->len[i] * o->slots;
+	if (o->slots < 2 || total < HUGE_PAGE)
+		return 0;
+	o->block = aligned_alloc(HUGE_PAGE, align_up(total, HUGE_PAGE));
+	if (!o->block)
+		return -ENOMEM;
+	madvise(o->block, total / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+	return 0;
+}
+
 int outbox_init(struct outbox *o, const struct message_layout *layout, uint32_t slots)
 {
+	size_t at = 0;
+	int r;
+
 	*o = (struct outbox){.layout = layout, .slots = slots, .fd = -1};
+	r = outbox_block(o);
+	if (r < 0)
+		return r;
 	for (uint32_t i = 0; i < layout->fields; i++) {
 		size_t bytes = layout->len[i] * slots;
 		void *p;
 
-		if (posix_memalign(&p, bytes >= PAGE ? PAGE : CACHE_LINE, bytes))
+		at = align_up(at, alignment(bytes));
+		if (o->block)
+			p = o->block + at;
+		else if (posix_memalign(&p, alignment(bytes), bytes))
 			return -ENOMEM;
+		at += bytes;
 		/* Touched here, so that no page fault and no shared zero page is measured. */
 		memset(p, 'a' + (int)(i % 26), bytes);
 		o->field[i] = p;
@@ -102,7 +144,7 @@ int outbox_init_file(struct outbox *o, const struct message_layout *layout, uint
 
 	/* Whole pages, so that a message begins with one, as the heap's larger buffers do. */
 	if (pitch >= PAGE)
-		pitch = (pitch + PAGE - 1) / PAGE * PAGE;
+		pitch = align_up(pitch, PAGE);
 	*o = (struct outbox){.layout = layout, .slots = slots, .pitch = pitch, .map_size = pitch * slots};
 	o->fd = memfd_create("copyledger-messages", MFD_CLOEXEC);
 	if (o->fd < 0 || ftruncate(o->fd, (off_t)o->map_size) < 0)
@@ -124,8 +166,9 @@ int outbox_init_file(struct outbox *o, const struct message_layout *layout, uint
 
 void outbox_done(struct outbox *o)
 {
-	for (uint32_t i = 0; i < LIMIT_FIELDS_MAX && !o->map; i++)
+	for (uint32_t i = 0; i < LIMIT_FIELDS_MAX && !o->map && !o->block; i++)
 		free(o->field[i]);
+	free(o->block);
 	if (o->map)
 		munmap(o->map, o->map_size);
 	if (o->pitch)

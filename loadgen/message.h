@@ -55,6 +55,7 @@ struct outbox {
 	uint32_t slots;
 	uint8_t *field[LIMIT_FIELDS_MAX]; /* of the first slot */
 	size_t stride[LIMIT_FIELDS_MAX];
+	uint8_t *block; /* all fields lie in it; NULL: each is a piece of the heap */
 	/* of outbox_init_file() only: the memfd, all of it mapped, and the bytes from a message to the next
 	 */
 	uint8_t *map;
@@ -62,7 +63,8 @@ struct outbox {
 	int fd;
 };
 
-/* Each field is a heap buffer of its own that holds this field of all slots. 0 or -ENOMEM. */
+/* Each field is a buffer of its own that holds this field of all slots; rings of at least 2 MiB lie in huge
+ * pages where the kernel grants them. 0 or -ENOMEM. */
 int outbox_init(struct outbox *o, const struct message_layout *layout, uint32_t slots);
 /* A message is one piece of a memfd, its fields one behind the other. 0 or a negative errno. */
 int outbox_init_file(struct outbox *o, const struct message_layout *layout, uint32_t slots);

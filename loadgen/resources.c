@@ -97,17 +97,24 @@ int resources_drop_privileges(struct fault *reterr)
 	return 0;
 }
 
-/* kB of MemAvailable, 0 if it is not to be had. */
-static uint64_t memory_available(void)
+/* A line "NAME: N kB" of a file of /proc, in kB. */
+static int kilobytes(const char *file, const char *name, uint64_t *ret)
 {
-	_cleanup_fclose_ FILE *f = fopen("/proc/meminfo", "re");
+	_cleanup_fclose_ FILE *f = fopen(file, "re");
+	size_t len = strlen(name);
 	char line[128];
-	uint64_t kb;
 
 	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "MemAvailable: %" SCNu64, &kb) == 1)
-			return kb;
-	return 0;
+		if (strncmp(line, name, len) == 0 && sscanf(line + len, ": %" SCNu64, ret) == 1)
+			return 0;
+	return -ENODATA;
+}
+
+uint64_t resources_huge_bytes(void)
+{
+	uint64_t kb;
+
+	return kilobytes("/proc/self/smaps_rollup", "AnonHugePages", &kb) < 0 ? UINT64_MAX : kb * 1024;
 }
 
 int resources_ring(const struct lg_plan *plan, uint32_t *ret, struct fault *reterr)
@@ -118,9 +125,10 @@ int resources_ring(const struct lg_plan *plan, uint32_t *ret, struct fault *rete
 						 (w->sends[LG_RECEIVER] && lg_has_side(plan, LG_RECEIVER)));
 	uint64_t lockable = mode->caps & MODE_PINS ? memlock_limit() : UINT64_MAX;
 	uint32_t ring = mode->caps & MODE_DEFERRED && senders ? ring_slots(plan->size, senders, lockable) : 1;
-	uint64_t buffers = ring + !!(mode->caps & MODE_PACKS), have = memory_available();
+	uint64_t buffers = ring + !!(mode->caps & MODE_PACKS), have = 0;
 	uint64_t need = senders * plan->size * buffers / 1024;
 
+	kilobytes("/proc/meminfo", "MemAvailable", &have);
 	/* The out-of-memory killer has no sentence for people. */
 	if (have && need > have - have / 4)
 		return fault_set(reterr, -ENOMEM, "memory", "size",

@@ -22,3 +22,6 @@ int resources_drop_privileges(struct fault *reterr);
 /* How many message buffers each sender gets: a ring for a deferred mode, else 1; -ENOMEM if the machine has
  * not the memory for all of them. To be called in the user namespace that the traffic will run in. */
 int resources_ring(const struct lg_plan *plan, uint32_t *ret, struct fault *reterr);
+
+/* Bytes of this process's private memory in transparent huge pages; UINT64_MAX if the kernel does not say. */
+uint64_t resources_huge_bytes(void);

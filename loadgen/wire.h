@@ -165,6 +165,7 @@ struct lg_shm {
 	uint32_t phase;			 /* the last lg_message_type reached (LG_GO_* while a phase runs) */
 	uint32_t fields;		 /* in use: min(plan.fields, plan.size) */
 	uint32_t ring;			 /* message buffers a sender of a deferred mode owns, else 1 */
+	uint64_t huge_bytes;		 /* of this process that lie in huge pages; UINT64_MAX: not known */
 	uint64_t start_ns, end_ns;	 /* CLOCK_MONOTONIC: the release; the last byte's receive, not before the stop */
 	char clock[16];			 /* source of the stamps: "tsc" or "monotonic" */
 	uint8_t latency_valid;		 /* 0: messages are too short to carry a stamp (under 16 bytes), or unseen */

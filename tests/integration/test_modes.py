@@ -120,6 +120,19 @@ def test_pages_are_mapped(daemon, probe):
     assert 0 < mapped <= result["ledger"]["delivered"] and mapped % 4096 == 0
 
 
+@pytest.mark.parametrize("fields", [1, 8])
+def test_rings_lie_in_huge_pages(daemon, fields):
+    """The kernel pins their pages in one step then, and a result says how much of the memory is of that kind."""
+    thp = "/sys/kernel/mm/transparent_hugepage/enabled"
+    choice = Path(thp).read_text() if os.path.exists(thp) else "[never]"
+    if "[never]" in choice:
+        pytest.skip("this kernel gives no transparent huge pages")
+    ring = daemon.run(mode="zero-copy", size=65536, fields=fields, threads=1, **SHORT)["app"]
+    assert ring["ring"] * 65536 <= ring["huge_page_bytes"] < 2 * ring["ring"] * 65536, ring
+    if "[madvise]" in choice:  # else the kernel gives them to anybody
+        assert daemon.run(mode="one-copy", size=4 << 20, fields=fields, **SHORT)["app"]["huge_page_bytes"] == 0
+
+
 def test_discarded_bytes_are_not_checked(daemon):
     """No sequence, no stamp: there is no latency, and the result says why."""
     result = daemon.run(mode="one-copy", receive="recv-trunc", **SHORT)

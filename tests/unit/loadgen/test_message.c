@@ -116,19 +116,28 @@ static void test_header_is_little_endian_wherever_it_lies(void **state)
 
 static void test_slots_do_not_overlap(void **state)
 {
-	struct message_layout l;
-	struct outbox o;
-	uint8_t bytes[100];
+	/* Heap buffers, one huge page and a rest, a ring that would be one but for its fields' alignment. */
+	static const struct {
+		size_t size;
+		uint32_t fields, slots;
+	} rows[] = {{100, 3, 4}, {1000, 3, 2200}, {8192, 3, 256}, {65536, 64, 64}, {4 << 20, 1, 1}};
 
-	message_layout_init(&l, sizeof(bytes), 3);
-	assert_int_equal(outbox_init(&o, &l, 4), 0);
-	for (uint32_t slot = 0; slot < 4; slot++)
-		outbox_pattern(&o, slot, slot);
-	for (uint32_t slot = 0; slot < 4; slot++) {
-		gather(&o, slot, bytes);
-		assert_int_equal(pattern_check(bytes, slot, 0, sizeof(bytes)), sizeof(bytes));
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		_cleanup_free_ uint8_t *bytes = malloc(rows[i].size);
+		struct message_layout l;
+		struct outbox o;
+
+		message_layout_init(&l, rows[i].size, rows[i].fields);
+		assert_int_equal(outbox_init(&o, &l, rows[i].slots), 0);
+		assert_int_equal(!!o.block, rows[i].slots > 1 && rows[i].slots * rows[i].size >= 2 << 20);
+		for (uint32_t slot = 0; slot < rows[i].slots; slot++)
+			outbox_pattern(&o, slot, slot);
+		for (uint32_t slot = 0; slot < rows[i].slots; slot++) {
+			gather(&o, slot, bytes);
+			assert_int_equal(pattern_check(bytes, slot, 0, rows[i].size), rows[i].size);
+		}
+		outbox_done(&o);
 	}
-	outbox_done(&o);
 }
 
 /* What is left of a message after a partial send, with and without a limit, is what follows in the message.
