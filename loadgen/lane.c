@@ -19,13 +19,21 @@
 /* Bytes a call: few calls and hooks, and the buffers of all lanes stay in the CPUs' caches. */
 #define RECEIVE_MAX (128u << 10)
 #define RECEIVE_MAX_MANY (64u << 10)
+#define RECEIVE_MAX_LONG (1024u << 10)
 #define MANY_LANES 64
+
+#define LARGE_MESSAGE (64u << 10)
+#define LARGE_SEGMENT (16u << 10) /* the loopback's, not Ethernet's; at first it is half of the window */
 
 #define LOWAT (256u << 10)
 #define LOWAT_APART (1024u << 10) /* where sender and receiver have a CPU each, and no cache together */
 #define LOWAT_APART_MESSAGES 4
-#define LOWAT_DEFERRED (64u << 10)
-#define LOWAT_DEFERRED_MESSAGE (2u << 10) /* larger ones gain nothing from it (measured) */
+
+#define LENT_SMALL (2u << 10)
+#define LENT_LARGE (32u << 10) /* between them a mark loses more than it gains (measured) */
+#define LOWAT_LENT_SMALL (64u << 10)
+#define LOWAT_LENT (128u << 10)
+#define LOWAT_LENT_MESSAGES 8
 #define LOWAT_ROOM (2048u << 10)
 
 uint32_t placement_cpu(uint32_t connection, uint32_t role, uint32_t connections, uint32_t ncpus)
@@ -73,22 +81,65 @@ static void bind_to_cpu(struct lane *ln)
 	}
 }
 
+static int is_apart(const struct lane *ln)
+{
+	return ln->crew->lanes <= ln->crew->cpus;
+}
+
+static int has_large_segments(const struct lane *ln)
+{
+	socklen_t len = sizeof(int);
+	int mss = 0;
+
+	return getsockopt(ln->fd, IPPROTO_TCP, TCP_MAXSEG, &mss, &len) == 0 && mss >= (int)LARGE_SEGMENT;
+}
+
+/*
+ * While a receive call has the socket, the sender's CPU only queues the packets that arrive; the receiver's
+ * processes and acknowledges them before the call ends. The call goes on as long as some came meanwhile and
+ * there is room for them. So a long one takes work from the sender, whose CPU is the limit where large
+ * messages are copied and both sides have one. A mark would have the sender's acknowledge, but where segments
+ * are small, or few on their way, that is outweighed by its wake-ups.
+ */
+static int receives_long(const struct lane *ln)
+{
+	return is_apart(ln) && !(ln->mode->caps & MODE_DEFERRED) && ln->layout->size >= LARGE_MESSAGE &&
+	       !ln->crew->shm->plan.sndbuf && has_large_segments(ln);
+}
+
+static uint64_t low_water_copied(const struct lane *ln)
+{
+	uint64_t some = LOWAT_APART_MESSAGES * ln->layout->size;
+
+	if (receives_long(ln))
+		return 0;
+	return is_apart(ln) ? MIN(MAX(some, (uint64_t)LOWAT), (uint64_t)LOWAT_APART) : LOWAT;
+}
+
+/* A deferred sender waits for its buffers, and for the kernel's room for completions: the mark stays far
+ * below what it can have on its way, or both sides would wait until an acknowledgement is no longer delayed.
+ */
+static uint64_t low_water_lent(const struct lane *ln)
+{
+	uint64_t size = ln->layout->size, ring = size * ln->crew->shm->ring;
+	uint64_t most = is_apart(ln) ? LOWAT_APART : LOWAT_LENT;
+
+	if (size <= LENT_SMALL)
+		return LOWAT_LENT_SMALL;
+	return size < LENT_LARGE ? 0 : MIN(MIN(LOWAT_LENT_MESSAGES * size, most), ring / 4);
+}
+
 /*
  * Fewer wake-ups, which cost the sender more than many small messages: the receiver of a stream sleeps until
  * a good part of what its socket holds is there, or is kicked. The kernel makes the receive buffer twice as
- * large as the mark, and wakes the receiver before it is full, so that neither side waits for the other. A
- * deferred sender gets its buffers back only when packets move, and congestion control counts small ones: for
- * its receiver the mark holds for a moment only (gather), or each delayed acknowledgement would stop the flow
- * for 40 ms.
+ * large as the mark, and wakes the receiver before it is full, so that neither side waits for the other.
+ * Congestion control counts packets, and those of a deferred sender's small messages are small: for its
+ * receiver the mark holds for a moment only (gather), or each delayed acknowledgement would stop the flow for
+ * 40 ms.
  */
 static uint32_t low_water(const struct lane *ln)
 {
-	if (ln->mode->caps & MODE_DEFERRED)
-		return LOWAT_DEFERRED;
-	if (ln->crew->lanes > ln->crew->cpus)
-		return LOWAT;
-	return (uint32_t)MIN(
-		MAX(LOWAT_APART_MESSAGES * ln->layout->size, (size_t)LOWAT), (size_t)LOWAT_APART);
+	return (uint32_t)(ln->mode->caps & MODE_DEFERRED ? low_water_lent(ln) : low_water_copied(ln));
 }
 
 static int set_mark(const struct lane *ln, uint32_t bytes)
@@ -104,26 +155,33 @@ static int set_mark(const struct lane *ln, uint32_t bytes)
  */
 static int set_low_water(struct lane *ln)
 {
-	int deferred = !!(ln->mode->caps & MODE_DEFERRED);
+	int small = ln->mode->caps & MODE_DEFERRED && ln->layout->size <= LENT_SMALL;
 	int r;
 
 	ln->call = "setsockopt(SO_RCVLOWAT)";
 	/* Of a sender far away nobody here knows when it has ended. */
-	if (ln->crew->split || !ln->crew->workload->back_to_back ||
-		(deferred && ln->layout->size > LOWAT_DEFERRED_MESSAGE))
+	if (ln->crew->split || !ln->crew->workload->back_to_back)
 		return 0;
-	r = deferred ? set_mark(ln, LOWAT_ROOM) : 0;
+	r = small ? set_mark(ln, LOWAT_ROOM) : 0;
 	if (r < 0)
 		return r;
-	if (deferred)
+	if (small)
 		ln->recv_flags = MSG_DONTWAIT;
 	return set_mark(ln, low_water(ln));
 }
 
-static int set_up_receive(struct lane *ln)
+static size_t receive_bytes(const struct lane *ln)
 {
 	size_t max = ln->crew->shm->plan.lanes > MANY_LANES ? RECEIVE_MAX_MANY : RECEIVE_MAX;
-	size_t bytes = ln->crew->workload->back_to_back ? max : MIN(ln->layout->size, max);
+
+	if (!ln->crew->workload->back_to_back)
+		return MIN(ln->layout->size, max);
+	return receives_long(ln) ? RECEIVE_MAX_LONG : max;
+}
+
+static int set_up_receive(struct lane *ln)
+{
+	size_t bytes = receive_bytes(ln);
 	void *p;
 	int r;
 

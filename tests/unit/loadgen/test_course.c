@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -335,29 +336,42 @@ static void test_receivers_have_marks_and_room(void **state)
 	static const struct {
 		const char *mode, *workload;
 		uint64_t size;
-		int mark, room;
+		uint32_t sndbuf;
+		int apart, together; /* the mark where each lane has a CPU, and where not */
+		int room;
 	} rows[] = {
-		{"two-copy", "stream", 1000, 256 << 10, 256 << 10},
-		{"one-copy", "stream", 1000, 256 << 10, 256 << 10},
-		{"zero-copy", "stream", 1000, 64 << 10, 2 << 20},
-		{"splice", "stream", 64, 64 << 10, 2 << 20},
-		{"zero-copy", "stream", 65536, 1, 0},
-		{"one-copy", "rr", 1000, 1, 0},
-		{"zero-copy", "rr", 1000, 1, 0},
+		{"two-copy", "stream", 1000, 0, 256 << 10, 256 << 10, 256 << 10},
+		{"one-copy", "stream", 1000, 0, 256 << 10, 256 << 10, 256 << 10},
+		{"one-copy", "stream", 65536, 0, 1, 256 << 10, 0},
+		{"one-copy", "stream", 131072, 65536, 512 << 10, 256 << 10, 256 << 10},
+		{"zero-copy", "stream", 1000, 0, 64 << 10, 64 << 10, 2 << 20},
+		{"zero-copy", "stream", 16384, 0, 1, 1, 0},
+		{"zero-copy", "stream", 65536, 0, 512 << 10, 128 << 10, 128 << 10},
+		{"zero-copy", "stream", 1 << 20, 0, 1 << 20, 128 << 10, 128 << 10},
+		{"splice", "stream", 64, 0, 64 << 10, 64 << 10, 2 << 20},
+		{"one-copy", "rr", 1000, 0, 1, 1, 0},
+		{"zero-copy", "rr", 1000, 0, 1, 1, 0},
 	};
 
-	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+	for (size_t i = 0; i < 2 * ARRAY_SIZE(rows); i++) {
+		size_t row = i / 2;
 		struct lg_plan plan = base;
 		struct course c;
+		cpu_set_t cpus;
+		int mark;
 
-		plan.size = rows[i].size;
-		str_copy(plan.mode, rows[i].mode);
-		str_copy(plan.workload, rows[i].workload);
+		plan.lanes = 1 + i % 2;
+		plan.size = rows[row].size;
+		plan.sndbuf = rows[row].sndbuf;
+		str_copy(plan.mode, rows[row].mode);
+		str_copy(plan.workload, rows[row].workload);
+		assert_int_equal(sched_getaffinity(0, sizeof(cpus), &cpus), 0);
+		mark = (int)plan.lanes * LG_SIDES <= CPU_COUNT(&cpus) ? rows[row].apart : rows[row].together;
 		start(&c, &plan);
 		expect(&c, LG_CONNECTED);
 		assert_int_equal(option(c.sockets[LG_SENDER], SO_RCVLOWAT), 1);
-		assert_int_equal(option(c.sockets[LG_RECEIVER], SO_RCVLOWAT), MIN(rows[i].mark, most_mark()));
-		assert_true(option(c.sockets[LG_RECEIVER], SO_RCVBUF) >= MIN(rows[i].room, most_mark()));
+		assert_int_equal(option(c.sockets[LG_RECEIVER], SO_RCVLOWAT), MIN(mark, most_mark()));
+		assert_true(option(c.sockets[LG_RECEIVER], SO_RCVBUF) >= MIN(rows[row].room, most_mark()));
 		order(&c, LG_GO_CLOSE);
 		expect(&c, LG_DONE);
 		assert_int_equal(wait_for_child(&c), 0);
