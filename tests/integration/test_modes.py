@@ -133,6 +133,14 @@ def test_rings_lie_in_huge_pages(daemon, fields):
         assert daemon.run(mode="one-copy", size=4 << 20, fields=fields, **SHORT)["app"]["huge_page_bytes"] == 0
 
 
+def test_large_messages_are_received_in_long_calls(daemon):
+    """Of one lane on CPUs of its own: a call takes more than the 128 KiB that smaller messages have."""
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one CPU: sender and receiver share it")
+    runs = (daemon.run(mode="one-copy", size=1 << 20, fields=1, threads=1, **SHORT)["app"] for _ in range(5))
+    assert any(a["bytes_received"] > a["recv_calls"] * (128 << 10) for a in runs)
+
+
 def test_discarded_bytes_are_not_checked(daemon):
     """No sequence, no stamp: there is no latency, and the result says why."""
     result = daemon.run(mode="one-copy", receive="recv-trunc", **SHORT)

@@ -13,7 +13,9 @@ from contenders import Failed, run_document, spec_of, start_daemon, until
 from support import BUILD, loaded_programs
 
 LANES = (1, 4, 16, 64, 256, 1000)
-SCALE_ROUNDS = 3
+SCALE_ROUNDS = 5
+# Of 1,000 lanes on two CPUs each has its turn every 1.5 s or so: all of them had one before, and have one or two in the window.
+SCALE_SECONDS, SCALE_WARMUP = 3, 2
 STARTS = 7
 IDLE_SECONDS = 3
 TABLE = Path(__file__).parent / "programs.json"
@@ -123,7 +125,7 @@ def scale(env, folder, lanes=LANES, rounds=SCALE_ROUNDS):
         for n in lanes if i % 2 == 0 else lanes[::-1]:
             daemon = start_daemon(folder)
             try:
-                found[-1][str(n)] = scale_sample(env._replace(daemon=daemon), n)
+                found[-1][str(n)] = scale_sample(env._replace(daemon=daemon, seconds=SCALE_SECONDS, warmup=SCALE_WARMUP), n)
             except Failed as e:
                 failures.append(f"{n} lanes: {e}")
             finally:
