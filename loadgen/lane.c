@@ -94,17 +94,28 @@ static int has_large_segments(const struct lane *ln)
 	return getsockopt(ln->fd, IPPROTO_TCP, TCP_MAXSEG, &mss, &len) == 0 && mss >= (int)LARGE_SEGMENT;
 }
 
+/* The sender's congestion control is moved by losses. One that measures the path by its acknowledgements,
+ * such as bbr, paces the sender by them, and they should come early. */
+static int is_loss_based(const struct lane *ln)
+{
+	char name[sizeof(ln->side->tcp.congestion)] = "";
+	socklen_t len = sizeof(name) - 1;
+
+	return getsockopt(ln->peer->fd, IPPROTO_TCP, TCP_CONGESTION, name, &len) == 0 &&
+	       (str_eq(name, "cubic") || str_eq(name, "reno"));
+}
+
 /*
  * While a receive call has the socket, the sender's CPU only queues the packets that arrive; the receiver's
  * processes and acknowledges them before the call ends. The call goes on as long as some came meanwhile and
  * there is room for them. So a long one takes work from the sender, whose CPU is the limit where large
  * messages are copied and both sides have one. A mark would have the sender's acknowledge, but where segments
- * are small, or few on their way, that is outweighed by its wake-ups.
+ * are small, or few on their way, or the sender is paced, that is outweighed.
  */
 static int receives_long(const struct lane *ln)
 {
 	return is_apart(ln) && !(ln->mode->caps & MODE_DEFERRED) && ln->layout->size >= LARGE_MESSAGE &&
-	       !ln->crew->shm->plan.sndbuf && has_large_segments(ln);
+	       !ln->crew->shm->plan.sndbuf && has_large_segments(ln) && is_loss_based(ln);
 }
 
 static uint64_t low_water_copied(const struct lane *ln)
