@@ -329,6 +329,39 @@ static int most_mark(void)
 	return most / 2;
 }
 
+static int has_congestion(const char *name)
+{
+	FILE *f = fopen("/proc/sys/net/ipv4/tcp_available_congestion_control", "re");
+	char line[256] = "";
+	int found;
+
+	assert_non_null(f);
+	found = fgets(line, sizeof(line), f) && strstr(line, name);
+	fclose(f);
+	return found;
+}
+
+/* bbr paces the sender by its acknowledgements: its receivers keep their mark also for large messages. */
+static void test_paced_senders_keep_the_mark(void **state)
+{
+	struct lg_plan plan = base;
+	struct course c;
+
+	if (!has_congestion("bbr"))
+		skip();
+	plan.lanes = 1;
+	plan.size = 65536;
+	str_copy(plan.mode, "one-copy");
+	str_copy(plan.congestion, "bbr");
+	start(&c, &plan);
+	expect(&c, LG_CONNECTED);
+	assert_int_equal(option(c.sockets[LG_RECEIVER], SO_RCVLOWAT), MIN(256 << 10, most_mark()));
+	order(&c, LG_GO_CLOSE);
+	expect(&c, LG_DONE);
+	assert_int_equal(wait_for_child(&c), 0);
+	finish(&c);
+}
+
 /* What a receiver sleeps for, and the room that it has from the beginning: what is lost of it shows in no
  * result, only in the speed. */
 static void test_receivers_have_marks_and_room(void **state)
@@ -570,6 +603,7 @@ int main(void)
 		cmocka_unit_test(test_receive_modes),
 		cmocka_unit_test(test_lanes_have_no_privileges),
 		cmocka_unit_test(test_receivers_have_marks_and_room),
+		cmocka_unit_test(test_paced_senders_keep_the_mark),
 		cmocka_unit_test(test_sockets_are_the_lanes),
 		cmocka_unit_test(test_packing_is_counted),
 		cmocka_unit_test(test_stop_ends_the_window),
