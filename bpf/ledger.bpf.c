@@ -39,6 +39,7 @@ const volatile __u64 learn_cookie = 0; /* the socket that learn watches */
 const volatile bool has_rdonly_cast = false; /* 6.2: typed reads of any address, allowed under lockdown too */
 const volatile bool retransmit_has_err = false; /* tcp_retransmit_skb carries the result as third argument */
 
+const volatile bool only_copies = false;   /* no call of the account's senders pins or splices: tx_turn is left out */
 const volatile bool uring_has_cqe = false; /* 6.16: io_uring_complete carries the completion itself */
 const volatile struct watch_filter filter = {};
 
@@ -172,7 +173,8 @@ static __always_inline struct view *view_of(__u64 id)
 	return filter.watching ? bpf_map_lookup_elem(&views, &id) : NULL;
 }
 
-static __always_inline void book_at(enum book_writer writer, __u64 view, __u32 site, __u64 bytes, __u32 bucket)
+static __always_inline void book_at(
+	enum book_writer writer, __u64 view, __u32 site, __u64 hits, __u64 bytes, __u32 bucket)
 {
 	__u32 index = writer * SITE_MAX + site;
 	struct cell *c = bpf_map_lookup_elem(&cells, &index);
@@ -180,16 +182,16 @@ static __always_inline void book_at(enum book_writer writer, __u64 view, __u32 s
 
 	if (!c)
 		return;
-	ADD_AS(writer, c->hits, 1);
+	ADD_AS(writer, c->hits, hits);
 	ADD_AS(writer, c->bytes, bytes);
-	ADD_AS(writer, c->log2[bucket & (CELL_BUCKETS - 1)], 1);
+	ADD_AS(writer, c->log2[bucket & (CELL_BUCKETS - 1)], hits);
 	if (v && site < SITE_MAX)
 		ADD(v->bytes[site], bytes);
 }
 
 static __always_inline void book_as(enum book_writer writer, __u64 view, __u32 site, __u64 bytes)
 {
-	book_at(writer, view, site, bytes, log2_bucket(bytes));
+	book_at(writer, view, site, 1, bytes, log2_bucket(bytes));
 }
 
 static __always_inline void book(__u64 view, __u32 site, __u64 bytes)
@@ -197,8 +199,9 @@ static __always_inline void book(__u64 view, __u32 site, __u64 bytes)
 	book_as(WRITER_SHARED, view, site, bytes);
 }
 
-/* Bytes that a call returned, and the call. */
-static __always_inline void count_call(enum book_writer writer, __u32 counter, __u64 bytes, __u32 calls)
+/* Bytes that calls returned, and how many calls: `number` is the counter of these. */
+static __always_inline void count_calls(
+	enum book_writer writer, __u32 counter, __u64 bytes, __u32 number, __u64 calls)
 {
 	__u32 index = writer;
 	struct tally *t = bpf_map_lookup_elem(&tallies, &index);
@@ -206,7 +209,7 @@ static __always_inline void count_call(enum book_writer writer, __u32 counter, _
 	if (!t)
 		return;
 	ADD_AS(writer, t->v[counter], bytes);
-	ADD_AS(writer, t->v[calls], 1);
+	ADD_AS(writer, t->v[number], calls);
 }
 
 static __always_inline void count(__u32 counter, __u64 n)
@@ -522,11 +525,11 @@ static __always_inline void book_class(enum book_writer writer, struct sock_row 
 	}
 	/* Each by its constant: 6.1 takes no variable index into a view. */
 	if (class == CLASS_COPY)
-		book_at(writer, row->view, SITE_TX_COPY, bytes, booked);
+		book_at(writer, row->view, SITE_TX_COPY, 1, bytes, booked);
 	else if (class == CLASS_PIN)
-		book_at(writer, row->view, SITE_TX_PIN, bytes, booked);
+		book_at(writer, row->view, SITE_TX_PIN, 1, bytes, booked);
 	else if (class == CLASS_SPLICE)
-		book_at(writer, row->view, SITE_TX_SPLICE, bytes, booked);
+		book_at(writer, row->view, SITE_TX_SPLICE, 1, bytes, booked);
 }
 
 /* io_uring gives its own notification along; it is taken down before any byte moves. */
@@ -677,7 +680,7 @@ static __always_inline void accepted(enum book_writer writer, struct sock_row *r
 	v = view_of(row->view);
 	if (v)
 		ADD(v->accepted, ret);
-	count_call(writer, COUNTER_ACCEPTED, ret, COUNTER_SEND_CALLS);
+	count_calls(writer, COUNTER_ACCEPTED, ret, COUNTER_SEND_CALLS, 1);
 }
 
 /* Without the socket's lock a look at write_seq may come after another thread's close: its FIN is no byte. */
@@ -686,6 +689,57 @@ static __always_inline __u32 fin_is_queued(const struct sock *sk)
 	__u8 state = sk->__sk_common.skc_state;
 
 	return state == TCP_FIN_WAIT1 || state == TCP_FIN_WAIT2 || state == TCP_CLOSING || state == TCP_LAST_ACK;
+}
+
+/*
+ * A stream's calls are alike, and there are a million a second. One that copied as many bytes as the call before it is
+ * counted in the row, which the program has at hand anyway. The books take these calls over with the first one that is
+ * not like them, with the first one of a new tick of the kernel's clock, and with the end of the socket: what is read
+ * meanwhile lacks those of a socket's last tick, on both sides of each equation.
+ */
+static __always_inline bool is_repeated(struct sock_row *row, int ret, __u32 seq)
+{
+	/* A FIN in write_seq would be one more than the call returned. */
+	if (!only_copies || ret <= 0 || row->length != ret || seq - row->write_seq != ret ||
+		row->tick != (__u32)bpf_jiffies64())
+		return false;
+	row->write_seq = seq;
+	row->repeats++;
+	return true;
+}
+
+static __always_inline void take_over_repeats(enum book_writer writer, struct sock_row *row)
+{
+	__u64 bytes = (__u64)row->repeats * row->length;
+
+	if (!row->repeats)
+		return;
+	row->accepted += bytes;
+	book_at(writer, row->view, SITE_TX_COPY, row->repeats, bytes, log2_bucket(row->length));
+	count_calls(writer, COUNTER_ACCEPTED, bytes, COUNTER_SEND_CALLS, row->repeats);
+	row->repeats = 0;
+}
+
+static __always_inline void expect_repeats(struct sock_row *row, int ret)
+{
+	row->length = ret > 0 ? ret : 0;
+	row->tick = bpf_jiffies64();
+}
+
+/* Apart, so that a repeated call does not pay for its registers and its stack. */
+static __noinline int book_call(struct sock *sk, struct sock_row *row, int ret, __u32 seq)
+{
+	if (only_copies) {
+		take_over_repeats(WRITER_END, row);
+		expect_repeats(row, ret);
+	}
+	seq -= fin_is_queued(sk);
+	accepted(WRITER_END, row, ret, seq);
+	if (!sk->sk_lock.owned) {
+		tx_settle(WRITER_END, row, seq);
+		zc_close(row);
+	}
+	return 0;
 }
 
 /* The call has ended and let go of the socket: unless another thread has taken it since, nothing is on its
@@ -698,13 +752,8 @@ int BPF_PROG(tx_length, struct sock *sk, int ret)
 
 	if (!row)
 		return 0;
-	seq = write_seq_of(sk) - fin_is_queued(sk);
-	accepted(WRITER_END, row, ret, seq);
-	if (!sk->sk_lock.owned) {
-		tx_settle(WRITER_END, row, seq);
-		zc_close(row);
-	}
-	return 0;
+	seq = write_seq_of(sk);
+	return is_repeated(row, ret, seq) ? 0 : book_call(sk, row, ret, seq);
 }
 
 /* fentry tier. The class serves splice only; what is pinned is seen at the function that pins. */
@@ -1060,7 +1109,7 @@ static __always_inline void received(struct sock_row *row, const struct sock *sk
 	v = view_of(row->view);
 	if (v)
 		ADD(v->received, ret);
-	count_call(WRITER_END, COUNTER_RECEIVED, ret, COUNTER_RECV_CALLS);
+	count_calls(WRITER_END, COUNTER_RECEIVED, ret, COUNTER_RECV_CALLS, 1);
 	if (flags & MSG_TRUNC)
 		book(row->view, SITE_RX_DISCARD, ret);
 }
@@ -1186,35 +1235,40 @@ static __always_inline void audit_path(const struct sock *sk, const struct sock_
 		count(COUNTER_PINNED_CUT_OFF, cut_off);
 }
 
-SEC("?tp_btf/tcp_destroy_sock")
-int BPF_PROG(sock_end, struct sock *sk)
+static __always_inline void audit_end(struct sock *sk, struct sock_row *row)
 {
-	struct sock_row *row = row_of(sk);
-	struct view *v;
-	__u32 seq;
-	__s32 rest;
+	__u32 seq = write_seq_of(sk);
+	__s32 rest = seq - row->write_base - (__u32)row->accepted;
 
-	if (!row)
-		return 0;
-	count(COUNTER_SOCKETS_CLOSED, 1);
-	v = view_of(row->view);
-	if (v)
-		ADD(v->closed, 1);
-	if (!(row->flags & ROW_SEQ))
-		return 0;
-	if (was_disconnected(sk)) { /* its calls had ended before, each settled: only the audit is lost */
-		zc_close(row);
-		audit_path(sk, row, true);
-		return 0;
-	}
-	seq = write_seq_of(sk);
-	rest = seq - row->write_base - (__u32)row->accepted;
 	audit(COUNTER_GAP_TX, rest, true);
 	tx_settle(WRITER_SHARED, row, rest > 0 ? seq - 1 : seq);
 	zc_close(row);
 	rest = copied_seq_of(sk) - row->copied_base - (__u32)row->received;
 	audit(COUNTER_GAP_RX, rest, fin_was_read(sk));
 	audit_path(sk, row, false);
+}
+
+SEC("?tp_btf/tcp_destroy_sock")
+int BPF_PROG(sock_end, struct sock *sk)
+{
+	struct sock_row *row = row_of(sk);
+	struct view *v;
+
+	if (!row)
+		return 0;
+	if (only_copies)
+		take_over_repeats(WRITER_SHARED, row);
+	v = view_of(row->view);
+	if (v)
+		ADD(v->closed, 1);
+	if (row->flags & ROW_SEQ && !was_disconnected(sk)) {
+		audit_end(sk, row);
+	} else if (row->flags & ROW_SEQ) { /* its calls had ended before, each settled: only the audit is lost */
+		zc_close(row);
+		audit_path(sk, row, true);
+	}
+	/* At last: who reads that all sockets are closed finds what they left in the books. */
+	count(COUNTER_SOCKETS_CLOSED, 1);
 	return 0;
 }
 

@@ -75,8 +75,10 @@ struct sock_row {
 	__u64 pinned_local;	       /* pinned while ROW_LOCAL was set */
 	__u32 retrans_base, retransmitted; /* TCP's bytes_retrans when it came into the account; seen since */
 	__u64 booked; /* the length booked last, shifted by 8, with its place in log2[]: most are of one length */
+	__u32 length, repeats; /* of the last send call; calls of this length after it, in no book yet */
+	__u32 tick, pad;       /* of the kernel's clock, at that call */
 };
-_Static_assert(sizeof(struct sock_row) == 104, "wire format");
+_Static_assert(sizeof(struct sock_row) == 120, "wire format");
 
 /* A MSG_ZEROCOPY send on its way: the value is one word, exchanged by sender and completion; see zc_sent(). */
 struct zc_key {

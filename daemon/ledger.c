@@ -694,6 +694,7 @@ static int load_chosen(struct ledger *l, const struct ledger_config *config)
 	if (!l->bpf)
 		return -errno;
 	set_knobs(l->bpf);
+	l->bpf->rodata->only_copies = l->copies;
 	bpf_map__set_max_entries(l->bpf->maps.owners, MAX(config->sockets, 1U));
 	bpf_map__set_max_entries(l->bpf->maps.zc_sends, MAX(config->zc_sends, 1U));
 	bpf_map__set_max_entries(l->bpf->maps.uring_sends, MAX(config->zc_sends, 1U));

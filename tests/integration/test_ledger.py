@@ -144,6 +144,16 @@ def check_run(daemon, unavailable, **spec):
     return result
 
 
+@pytest.mark.parametrize("size", [100, 1000, 40000])
+def test_calls_that_are_alike_are_hits_each(daemon, size):
+    """They are booked many at once: none may be lost or told twice, and the place is that of one call."""
+    result = daemon.run_moving(mode="one-copy", size=size, warmup_ms=0, duration_ms=100)
+    site, counters = sites_of(result)["tx_copy"], result["ledger"]["counters"]
+    assert site["hits"] == counters["send_calls"] == result["app"]["whole_life"]["messages"] > 0
+    assert site["bytes"] == site["hits"] * size
+    assert site["bytes_per_hit_log2"] == [0] * (size.bit_length() - 1) + [site["hits"]]
+
+
 @pytest.mark.parametrize("threads", (1, 4))
 @pytest.mark.parametrize("size", (64, 1024, 4096, 65536, 1048576))
 @pytest.mark.parametrize("path", PATHS)
