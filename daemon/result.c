@@ -176,6 +176,7 @@ static json_object *app_json(const struct run_facts *f)
 		json_add_u64(o, "huge_page_bytes", f->shm->huge_bytes);
 	else
 		json_add_null_reason(o, "huge_page_bytes", "/proc/self/smaps_rollup does not say");
+	json_add_i64(o, "sender_nice", f->shm->lane[0].side[LG_SENDER].nice);
 	json_add_str(o, "clock", f->shm->clock);
 	if (f->connect_ns)
 		json_add_u64(o, "start_to_window_ns", f->connect_ns);

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "lane.h"
@@ -21,6 +22,9 @@
 #define RECEIVE_MAX_MANY (64u << 10)
 #define RECEIVE_MAX_LONG (1024u << 10)
 #define MANY_LANES 64
+
+#define CROWD 4u /* connections a CPU whose data stays in its caches whoever has his turn (measured) */
+#define NICE_MAX 19u
 
 #define LARGE_MESSAGE (64u << 10)
 #define LARGE_SEGMENT (16u << 10) /* the loopback's, not Ethernet's; at first it is half of the window */
@@ -41,6 +45,23 @@ uint32_t placement_cpu(uint32_t connection, uint32_t role, uint32_t connections,
 	if (connections * 2 <= ncpus)
 		return connection * 2 + role;
 	return connection % ncpus;
+}
+
+/*
+ * A lane's receiver is entitled to no more of its CPU than each of the others that share it, and needs far
+ * more to keep up with its sender. Behind hundreds of senders it waits for its turn while they fill their
+ * sockets, up to some MiB each, and what it then reads has left the caches. A sender that is nicer gives way
+ * to the receiver that it has woken. A level is worth a factor of 1.25 (Linux,
+ * Documentation/scheduler/sched-nice-design.rst).
+ */
+uint32_t sender_nice(uint32_t connections, uint32_t ncpus)
+{
+	double crowd = (double)connections / ncpus / CROWD;
+	uint32_t nice = 0;
+
+	for (; crowd > 1 && nice < NICE_MAX; nice++)
+		crowd /= 1.25;
+	return nice;
 }
 
 int lane_fail(struct lane *ln, int error, const char *call)
@@ -79,6 +100,19 @@ static void bind_to_cpu(struct lane *ln)
 			ln->side->cpu = cpu;
 		return;
 	}
+}
+
+/* The kernel has a niceness for each thread. One that it refuses is none. */
+static void give_way(struct lane *ln)
+{
+	struct crew *crew = ln->crew;
+
+	if (crew->split || ln->role != LG_SENDER || !crew->workload->back_to_back)
+		return;
+	ln->side->nice = (int32_t)sender_nice(crew->lanes / LG_SIDES, crew->cpus);
+	errno = 0;
+	if (nice(ln->side->nice) < 0 && errno)
+		ln->side->nice = 0;
 }
 
 static int is_apart(const struct lane *ln)
@@ -181,6 +215,19 @@ static int set_low_water(struct lane *ln)
 	return set_mark(ln, low_water(ln));
 }
 
+int lane_wait_for_bytes(struct lane *ln)
+{
+	struct pollfd p = {.fd = ln->fd, .events = POLLIN};
+	int r;
+
+	ln->call = "setsockopt(SO_RCVLOWAT)";
+	r = set_mark(ln, 1);
+	if (r < 0)
+		return r;
+	poll(&p, 1, -1);
+	return set_mark(ln, low_water(ln));
+}
+
 static size_t receive_bytes(const struct lane *ln)
 {
 	size_t max = ln->crew->shm->plan.lanes > MANY_LANES ? RECEIVE_MAX_MANY : RECEIVE_MAX;
@@ -238,6 +285,7 @@ int lane_set_up(struct lane *ln)
 
 	if (shm->plan.flags & LG_PIN)
 		bind_to_cpu(ln);
+	give_way(ln);
 	ln->call = "memory of the lane";
 	ln->state = new_state(ln->mode->state_size);
 	ln->receive_state = new_state(ln->receive->state_size);

@@ -39,6 +39,7 @@ struct lane {
 	size_t buf_size;
 	const uint8_t *data; /* the bytes of the last receive; NULL: the kernel threw them away */
 	int recv_flags;      /* MSG_DONTWAIT: the workload waits for bytes by itself */
+	int idle;	     /* and found none */
 	pthread_t thread;
 
 	/* the message that is being sent: the mode's send() takes it from here */
@@ -119,6 +120,9 @@ int lane_drained(const struct lane *ln);
 /* Tells the peer that this lane has sent all it will in this phase, and wakes it. */
 void lane_publish_total(struct lane *ln);
 
+/* Sleeps until there is a byte, whatever the low-water mark is, or a kick. 0 or a negative errno, the call in ln->call. */
+int lane_wait_for_bytes(struct lane *ln);
+
 /* Notes in ln->side what ended it; returns error. */
 int lane_fail(struct lane *ln, int error, const char *call);
 
@@ -133,6 +137,9 @@ int lane_close(struct lane *ln);
 
 /* The CPU (an index into the allowed ones, ncpus > 0) of one end of a connection. */
 uint32_t placement_cpu(uint32_t connection, uint32_t role, uint32_t connections, uint32_t ncpus);
+
+/* How much nicer than their receivers the senders of a stream are; 0 while few connections share a CPU (ncpus > 0). */
+uint32_t sender_nice(uint32_t connections, uint32_t ncpus);
 
 /* crew->shm is set and fds[lane] are connected sockets, which become the lanes'. Starts the threads. */
 int crew_start(struct crew *crew, struct lg_shm *shm, const int *fds, struct fault *reterr);

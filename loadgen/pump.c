@@ -43,6 +43,7 @@ int64_t lane_receive(struct lane *ln, size_t max)
 	ssize_t n;
 
 	n = ln->receive->recv(ln, max);
+	ln->idle = n == -EAGAIN;
 	if (n == -EINTR || n == -EAGAIN)
 		return 0;
 	if (n <= 0)
@@ -184,6 +185,14 @@ static int acknowledge(struct lane *ln)
 	return lane_fail(ln, -errno, "setsockopt(TCP_QUICKACK)");
 }
 
+/* Of hundreds of lanes, those whose senders have no turn would otherwise fill the CPU with asking. */
+static int sleep_idle(struct lane *ln)
+{
+	int r = lane_wait_for_bytes(ln);
+
+	return r < 0 ? lane_fail(ln, r, ln->call) : 0;
+}
+
 static int stream_receive(struct lane *ln)
 {
 	int gathers = ln->recv_flags & MSG_DONTWAIT;
@@ -194,7 +203,7 @@ static int stream_receive(struct lane *ln)
 			gather(ln);
 		r = lane_receive(ln, ln->buf_size);
 		if (r >= 0 && gathers)
-			r = acknowledge(ln);
+			r = ln->idle ? sleep_idle(ln) : acknowledge(ln);
 		if (r < 0)
 			return (int)r;
 	}

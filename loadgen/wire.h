@@ -130,6 +130,7 @@ struct lg_side {
 	struct lg_counts now; /* hot: the side's thread writes it */
 	uint32_t tid;	      /* written before LG_CONNECTED */
 	int32_t cpu;	      /* bound to, or -1 */
+	int32_t nice;	      /* of a sender: how much nicer than its receiver */
 	int32_t error;	      /* negative errno that ended this side, or 0 */
 	char error_text[100];
 	struct lg_counts at_start, at_end; /* taken while parked, before LG_WARMED and LG_MEASURED */

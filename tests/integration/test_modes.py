@@ -133,6 +133,36 @@ def test_rings_lie_in_huge_pages(daemon, fields):
         assert daemon.run(mode="one-copy", size=4 << 20, fields=fields, **SHORT)["app"]["huge_page_bytes"] == 0
 
 
+def nice_of_lanes(daemon):
+    """How nice the threads of the load generator are, its main thread left out."""
+    child, = daemon.children()
+    stats = [p.read_text() for p in Path(f"/proc/{child}/task").glob("*/stat") if p.parent.name != str(child)]
+    return [int(text.rsplit(")", 1)[1].split()[16]) for text in stats]
+
+
+def test_senders_of_a_crowd_give_way(daemon):
+    """Or what they send waits for its receivers behind hundreds of other senders, and is cold when it is read."""
+    threads = 20 * len(os.sched_getaffinity(0))
+    with daemon.connect() as v:
+        run = v.call("StartRun", {"spec": {"mode": "one-copy", "threads": threads, "warmup_ms": 0, "duration_ms": 60000}})["parameters"]["id"]
+        assert wait_for(lambda: (daemon.call("TraceStats", {"id": run})["parameters"].get("trace") or {}).get("delivered"))
+        seen = nice_of_lanes(daemon)
+        v.call("CancelRun", {"id": run})
+        nice = v.call("FollowRun", {"id": run})["parameters"]["result"]["app"]["sender_nice"]
+    base = os.getpriority(os.PRIO_PROCESS, daemon.process.pid)
+    assert nice > 0 and sorted(seen) == [base] * threads + [min(base + nice, 19)] * threads
+    assert daemon.run(mode="one-copy", threads=1, **SHORT)["app"]["sender_nice"] == 0
+    assert daemon.run(mode="one-copy", threads=threads, workload="rr", **SHORT)["app"]["sender_nice"] == 0
+
+
+def test_receivers_without_bytes_sleep(daemon):
+    """Small lent messages are waited for at most 100 us a time, but not by those lanes to whom nobody sends now."""
+    threads = 100 * min(len(os.sched_getaffinity(0)), 10)
+    result = daemon.run_moving(mode="zero-copy", size=64, threads=threads, warmup_ms=0, duration_ms=300)
+    switches = result["perf"]["receiver"]["context_switches"]["value"]
+    assert switches < 15 * result["app"]["recv_calls"] + threads  # 2.3 a call, and 57 if they ask every 100 us
+
+
 def test_large_messages_are_received_in_long_calls(daemon):
     """Of one lane on CPUs of its own: a call takes more than the 128 KiB that smaller messages have."""
     if len(os.sched_getaffinity(0)) < 2:

@@ -114,7 +114,8 @@ run_starts_the_service() {
 }
 
 run_over_veth() {
-	balanced_run as member copyledger run --mode one-copy --path veth --duration 300ms --warmup 0ms --json
+	balanced_run as member copyledger run --mode one-copy --path veth --threads 24 --duration 300ms --warmup 0ms --json
+	is "its senders are nicer, since they share CPUs" "$(fact '.app.sender_nice > 0')" true
 	is "state, balanced" "$(fact '"\(.state) \(.ledger.balanced)"')" "done true"
 	is "namespaces left" "$(ip netns list | wc -l)" 0
 }

@@ -413,6 +413,29 @@ static void test_receivers_have_marks_and_room(void **state)
 	}
 }
 
+/* A receiver that found nothing sleeps for the first byte, without its mark, and has it again afterwards. */
+static void test_idle_receivers_get_their_mark_back(void **state)
+{
+	struct lg_plan plan = base;
+	struct course c;
+
+	plan.lanes = SOCKETS_MAX / LG_SIDES; /* of which some wait for their senders' turn */
+	plan.size = 64;
+	plan.duration_ns = 100 * MS;
+	str_copy(plan.mode, "zero-copy");
+	start(&c, &plan);
+	expect(&c, LG_CONNECTED);
+	order(&c, LG_GO_MEASURE);
+	expect(&c, LG_MEASURED);
+	for (uint32_t i = LG_RECEIVER; i < c.n_sockets; i += LG_SIDES)
+		assert_int_equal(option(c.sockets[i], SO_RCVLOWAT), MIN(64 << 10, most_mark()));
+	order(&c, LG_GO_CLOSE);
+	expect(&c, LG_DONE);
+	assert_int_equal(wait_for_child(&c), 0);
+	assert_books(&c);
+	finish(&c);
+}
+
 static void test_sockets_are_the_lanes(void **state)
 {
 	struct sockaddr_in a, b;
@@ -604,6 +627,7 @@ int main(void)
 		cmocka_unit_test(test_lanes_have_no_privileges),
 		cmocka_unit_test(test_receivers_have_marks_and_room),
 		cmocka_unit_test(test_paced_senders_keep_the_mark),
+		cmocka_unit_test(test_idle_receivers_get_their_mark_back),
 		cmocka_unit_test(test_sockets_are_the_lanes),
 		cmocka_unit_test(test_packing_is_counted),
 		cmocka_unit_test(test_stop_ends_the_window),

@@ -115,6 +115,17 @@ static void test_crowded_lanes_share_a_core_and_are_spread(void **state)
 	assert_int_equal(placement_cpu(0, LG_RECEIVER, 1, 1), 0);
 }
 
+static void test_senders_of_a_crowd_give_way(void **state)
+{
+	assert_int_equal(sender_nice(1, 1), 0);
+	assert_int_equal(sender_nice(8, 2), 0);
+	assert_int_equal(sender_nice(9, 2), 1);
+	assert_int_equal(sender_nice(20, 2), 5); /* 1.25^5 = 3.05, 2.5 times as many a CPU */
+	assert_int_equal(sender_nice(20, 8), 0);
+	assert_int_equal(sender_nice(1000, 2), 19); /* 1.25^19 = 69 */
+	assert_int_equal(sender_nice(LIMIT_THREADS_MAX, 1), 19);
+}
+
 static void test_ring_is_bounded(void **state)
 {
 	for (uint32_t lanes = 1; lanes <= LIMIT_THREADS_MAX; lanes *= 10)
@@ -151,6 +162,7 @@ int main(void)
 		cmocka_unit_test(test_paths_with_names),
 		cmocka_unit_test(test_lanes_have_two_cores_while_there_are_enough),
 		cmocka_unit_test(test_crowded_lanes_share_a_core_and_are_spread),
+		cmocka_unit_test(test_senders_of_a_crowd_give_way),
 		cmocka_unit_test(test_ring_is_bounded),
 		cmocka_unit_test(test_ring_heeds_locked_memory),
 	};
