@@ -102,19 +102,6 @@ static void bind_to_cpu(struct lane *ln)
 	}
 }
 
-/* The kernel has a niceness for each thread. One that it refuses is none. */
-static void give_way(struct lane *ln)
-{
-	struct crew *crew = ln->crew;
-
-	if (crew->split || ln->role != LG_SENDER || !crew->workload->back_to_back)
-		return;
-	ln->side->nice = (int32_t)sender_nice(crew->lanes / LG_SIDES, crew->cpus);
-	errno = 0;
-	if (nice(ln->side->nice) < 0 && errno)
-		ln->side->nice = 0;
-}
-
 static int is_apart(const struct lane *ln)
 {
 	return ln->crew->lanes <= ln->crew->cpus;
@@ -185,6 +172,22 @@ static uint64_t low_water_lent(const struct lane *ln)
 static uint32_t low_water(const struct lane *ln)
 {
 	return (uint32_t)(ln->mode->caps & MODE_DEFERRED ? low_water_lent(ln) : low_water_copied(ln));
+}
+
+/*
+ * The kernel has a niceness for each thread; one that it refuses is none. A receiver without a mark wakes for
+ * each packet: what its sender gains by giving way it loses by being interrupted.
+ */
+static void give_way(struct lane *ln)
+{
+	struct crew *crew = ln->crew;
+
+	if (crew->split || ln->role != LG_SENDER || !crew->workload->back_to_back || !low_water(ln))
+		return;
+	ln->side->nice = (int32_t)sender_nice(crew->lanes / LG_SIDES, crew->cpus);
+	errno = 0;
+	if (nice(ln->side->nice) < 0 && errno)
+		ln->side->nice = 0;
 }
 
 static int set_mark(const struct lane *ln, uint32_t bytes)
