@@ -695,7 +695,7 @@ static __always_inline __u32 fin_is_queued(const struct sock *sk)
  * A stream's calls are alike, and there are a million a second. One that copied as many bytes as the call before it is
  * counted in the row, which the program has at hand anyway. The books take these calls over with the first one that is
  * not like them, with the first one of a new tick of the kernel's clock, and with the end of the socket: what is read
- * meanwhile lacks those of a socket's last tick, on both sides of each equation.
+ * meanwhile lacks those of a socket's last tick.
  */
 static __always_inline bool is_repeated(struct sock_row *row, int ret, __u32 seq)
 {

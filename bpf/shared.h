@@ -58,7 +58,8 @@ enum row_flags {
 
 /*
  * A socket of the account, as socket storage: at most 128 bytes, since it is charged to the socket's optmem, which the
- * notifications of MSG_ZEROCOPY need too. All but the two sums is written under the socket lock.
+ * notifications of MSG_ZEROCOPY need too. All but the two sums, and what the end of a send call writes (by its one sender, in
+ * a run), is written under the socket lock.
  */
 struct sock_row {
 	__u64 id;   /* unique, never 0: a recycled struct sock has no row or another one */

@@ -94,6 +94,8 @@ static ssize_t wait_for_bytes(struct lane *ln)
 {
 	struct pollfd p = {.fd = ln->fd, .events = POLLIN};
 
+	if (ln->recv_flags & MSG_DONTWAIT)
+		return -EAGAIN;
 	return poll(&p, 1, -1) < 0 ? -errno : -EAGAIN;
 }
 

@@ -32,7 +32,7 @@
 #include "../common/hist.h"
 #include "../common/macro.h"
 
-#define LG_VERSION 2
+#define LG_VERSION 3
 #define LG_FD_CONTROL 3
 #define LG_FD_SHM 4
 #define LG_FD_LISTENER 5 /* of a receiver whose sender is on another host */

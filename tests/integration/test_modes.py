@@ -142,7 +142,9 @@ def nice_of_lanes(daemon):
 
 def test_senders_of_a_crowd_give_way(daemon):
     """Or what they send waits for its receivers behind hundreds of other senders, and is cold when it is read."""
-    threads = 20 * len(os.sched_getaffinity(0))
+    threads = 8 * len(os.sched_getaffinity(0))
+    if threads > 1000:
+        pytest.skip("a run has 1,000 lanes at most: too few for a crowd on each of these CPUs")
     with daemon.connect() as v:
         run = v.call("StartRun", {"spec": {"mode": "one-copy", "threads": threads, "warmup_ms": 0, "duration_ms": 60000}})["parameters"]["id"]
         assert wait_for(lambda: (daemon.call("TraceStats", {"id": run})["parameters"].get("trace") or {}).get("delivered"))
@@ -150,7 +152,7 @@ def test_senders_of_a_crowd_give_way(daemon):
         v.call("CancelRun", {"id": run})
         nice = v.call("FollowRun", {"id": run})["parameters"]["result"]["app"]["sender_nice"]
     base = os.getpriority(os.PRIO_PROCESS, daemon.process.pid)
-    assert nice > 0 and sorted(seen) == [base] * threads + [min(base + nice, 19)] * threads
+    assert nice > 0 and seen.count(base + nice) == threads and seen.count(base) >= threads, seen  # and TSan's own thread
     for spec in ({"threads": 1}, {"workload": "rr"}, {"mode": "zero-copy", "size": 16384}):  # the last one has no mark
         assert daemon.run(**{"mode": "one-copy", "threads": threads, **spec}, **SHORT)["app"]["sender_nice"] == 0, spec
 
@@ -160,7 +162,8 @@ def test_receivers_without_bytes_sleep(daemon):
     threads = 100 * min(len(os.sched_getaffinity(0)), 10)
     result = daemon.run_moving(mode="zero-copy", size=64, threads=threads, warmup_ms=0, duration_ms=300)
     switches = result["perf"]["receiver"]["context_switches"]["value"]
-    assert switches < 15 * result["app"]["recv_calls"] + threads  # 2.3 a call, and 57 if they ask every 100 us
+    # 2.3 a call, and 57 if they ask every 100 us; a lane to whom nobody sends has three
+    assert switches < 15 * result["app"]["recv_calls"] + 4 * threads
 
 
 def test_large_messages_are_received_in_long_calls(daemon):

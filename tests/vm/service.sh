@@ -114,10 +114,15 @@ run_starts_the_service() {
 }
 
 run_over_veth() {
-	balanced_run as member copyledger run --mode one-copy --path veth --threads 24 --duration 300ms --warmup 0ms --json
-	is "its senders are nicer, since they share CPUs" "$(fact '.app.sender_nice > 0')" true
+	balanced_run as member copyledger run --mode one-copy --path veth --duration 300ms --warmup 0ms --json
 	is "state, balanced" "$(fact '"\(.state) \(.ledger.balanced)"')" "done true"
 	is "namespaces left" "$(ip netns list | wc -l)" 0
+}
+
+senders_give_way() {
+	# the kernel may skip a program for so many: that is not what is asked here
+	as member copyledger run --mode one-copy --threads 24 --duration 300ms --warmup 0ms --json >$doc 2>/tmp/err || true
+	is "state, nicer than the receivers" "$(fact '"\(.state) \(.app.sender_nice > 0)"')" "done true"
 }
 
 run_of_a_minute() {
@@ -325,6 +330,7 @@ check "systemd-analyze security: 2.2 at most" exposure
 check "a user who is not in the group is refused" refuses_others
 check "a member's run starts the service by its socket" run_starts_the_service
 check "a member's run over veth" run_over_veth
+check "the senders of many lanes give way to the receivers" senders_give_way
 check "trace reads the copies while a run goes on; status names it" trace_while_it_runs
 check "a member watches own processes, not others'" watch_own_process
 check "root watches all" watch_all
