@@ -22,7 +22,6 @@
 
 #define CONFIG_NAME "copyledgerd.conf"
 #define LOADGEN_NAME "copyledger-loadgen"
-#define LOADGEN_INSTALLED "/usr/libexec/copyledger/" LOADGEN_NAME
 /* A run of 1000 lanes needs 2000 threads with some 20 perf events each. */
 #define FILES_WANTED 131072
 
@@ -54,9 +53,9 @@ static void help(void)
 	       "Measures TCP transfers and keeps the ledger of their copies; clients speak Varlink to it.\n\n"
 	       "  --socket PATH     listen here (default: the socket that systemd passes)\n"
 	       "  --state-dir DIR   keep results in DIR (default: $STATE_DIRECTORY)\n"
-	       "  --loadgen PATH    the load generator (default: beside this program, else " LOADGEN_INSTALLED
-	       ")\n"
-	       "  --config FILE     lower limits, a line each: name = number\n"
+	       "  --loadgen PATH    the load generator (default: beside this program, else in\n"
+	       "                    ../libexec/copyledger from there)\n"
+	       "  --config FILE     limits, a line each: name = number\n"
 	       "                    (default: $CONFIGURATION_DIRECTORY/" CONFIG_NAME ", if it is there);\n"
 	       "                    read again on SIGHUP\n"
 	       "  --check-config    read the configuration, say whether it is good, and exit\n"
@@ -163,8 +162,10 @@ static int read_config(const struct options *o, struct limits *ret, struct fault
 	return limits_read(o->config, ret, reterr);
 }
 
+/* Beside the daemon, as it was built, or in libexec of whatever prefix it was installed below. */
 static void default_loadgen(struct options *o)
 {
+	static const char *const places[] = {LOADGEN_NAME, "../libexec/copyledger/" LOADGEN_NAME};
 	char path[PATH_MAX];
 	ssize_t n;
 	char *slash;
@@ -174,12 +175,13 @@ static void default_loadgen(struct options *o)
 	n = readlink("/proc/self/exe", path, sizeof(path) - 1);
 	path[MAX(n, 0)] = 0;
 	slash = strrchr(path, '/');
-	if (slash) {
+	if (slash)
 		slash[1] = 0;
-		snprintf(o->loadgen, sizeof(o->loadgen), "%.4000s%s", path, LOADGEN_NAME);
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+		snprintf(o->loadgen, sizeof(o->loadgen), "%.4000s%s", path, places[i]);
+		if (access(o->loadgen, X_OK) == 0)
+			return;
 	}
-	if (!slash || access(o->loadgen, X_OK) < 0)
-		str_copy(o->loadgen, LOADGEN_INSTALLED);
 }
 
 /* To the wanted value if the kernel lets us, else as far as the hard limit goes. */
@@ -314,7 +316,7 @@ static int run_daemon(const struct options *o, const struct limits *limits, stru
 		return r;
 	log_info("version %s, %s%s, results in %s", COPYLEDGER_VERSION,
 		o->socket ? "listening on " : "socket of systemd", o->socket ? o->socket : "",
-		o->state_dir ? o->state_dir : "memory");
+		manager_state_dir(m) ? manager_state_dir(m) : "memory");
 	service = (struct service){o, m, control};
 	r = serve(event, &service);
 	return r < 0 ? fault_set(reterr, r, "event", "", "the event loop failed: %s", strerror(-r)) : 0;

@@ -696,7 +696,7 @@ json_object *manager_info(const struct manager *m)
 				    : "idle") < 0 ||
 		json_add_str(obj, "running", running) < 0 || json_add_u64(obj, "queued", waiting(m)) < 0 ||
 		json_add_u64(obj, "stored", stored(m)) < 0 ||
-		json_add_str(obj, "state_directory", m->disk ? m->state_dir : NULL) < 0 ||
+		json_add_str(obj, "state_directory", manager_state_dir(m)) < 0 ||
 		json_add(obj, "limits", limits_to_json(&m->limits)) < 0 ||
 		json_add(obj, "warnings", json_object_get(m->warnings)) < 0)
 		return NULL;
@@ -850,6 +850,11 @@ const char *manager_loadgen(const struct manager *m)
 sd_event *manager_event(struct manager *m)
 {
 	return m->event;
+}
+
+const char *manager_state_dir(const struct manager *m)
+{
+	return m->disk ? m->state_dir : NULL;
 }
 
 const struct limits *manager_limits(const struct manager *m)

@@ -59,6 +59,8 @@ DEFINE_CLEANUP(struct manager *, manager_free)
 void manager_stop(struct manager *m);
 
 sd_event *manager_event(struct manager *m);
+/* The directory in use, not the one that was asked for; NULL: results are kept in memory only. Borrowed. */
+const char *manager_state_dir(const struct manager *m);
 const struct limits *manager_limits(const struct manager *m);
 /* From now on; what is under way or waits already stays. */
 void manager_set_limits(struct manager *m, const struct limits *limits);

@@ -736,6 +736,8 @@ def test_a_state_directory_that_cannot_be_used_is_said(tmp_path):
     with running(tmp_path) as d:
         info = d.call("GetInfo")["parameters"]
         assert info["state_directory"] is None and info["warnings"] and str(d.state) in info["warnings"][0]
+        log = d.log.read_text()
+        assert "going on with the last" in log and log.rstrip().endswith("results in memory"), log
         result = d.run(**SHORT)
         assert result["state"] == "done" and "not_stored" in [w["code"] for w in result["warnings"]]
         assert d.call("GetRun", {"id": "last"})["parameters"]["result"] == result
@@ -751,6 +753,15 @@ def test_a_load_generator_that_is_not_there(tmp_path):
             result = finish(v, reply["parameters"]["id"])
             assert result["state"] == "failed" and str(tmp_path / "none") in result["error"]["message"]
         assert v.call("GetInfo")["parameters"]["state"] == "idle"
+
+
+def test_the_load_generator_of_an_installed_tree_is_found(tmp_path):
+    """make install with any PREFIX: the daemon in sbin, its load generator in libexec."""
+    for program, folder in (("copyledgerd", "sbin"), ("copyledger-loadgen", "libexec/copyledger")):
+        (tmp_path / "prefix" / folder).mkdir(parents=True)
+        shutil.copy2(BUILD / program, tmp_path / "prefix" / folder / program)
+    with running(tmp_path, program=tmp_path / "prefix/sbin/copyledgerd") as d:
+        assert d.run(**SHORT)["state"] == "done"
 
 
 def listening(path):
