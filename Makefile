@@ -148,12 +148,16 @@ fuzz-programs: $(O)/fuzz_frames $(O)/fuzz_parameters $(O)/fuzz_result
 
 quickstart: ## Install what is missing, build, run the three modes on both paths, show their ledgers
 	@tools/quickstart.sh
-check: ## Install what is missing, build, run every test that this machine can run
+check: ## Install what is missing, build, run every test of the modules and the daemon that this machine can run
 	@tools/check.sh
 asan: ## The tests under AddressSanitizer and UBSan
 	@SAN=asan tools/check.sh
 tsan: ## The tests under ThreadSanitizer
 	@SAN=tsan tools/check.sh
+$(O)/ktls: tests/vm/ktls.c
+	$(say) LD $@
+	$(Q)$(CC) $(CFLAGS_ALL) $< -o $@ $(LDFLAGS_ALL)
+vm-programs: all $(O)/ktls
 vm: ## The full tier on Debian's own kernels, in a VM under software emulation
 	@tests/vm/run.sh
 vm-doc: ## Write doc/kernels.md from what the last make vm saw

@@ -228,7 +228,9 @@ static __always_inline void count(__u32 counter, __u64 n)
 
 static __always_inline struct sock_row *row_of(const struct sock *sk)
 {
-	return sk ? bpf_sk_storage_get(&socks, (void *)sk, NULL, 0) : NULL;
+	struct sock_row *row = sk ? bpf_sk_storage_get(&socks, (void *)sk, NULL, 0) : NULL;
+
+	return filter.watching && row && row->flags & ROW_LEFT ? NULL : row;
 }
 
 static __always_inline bool filter_matches(const struct sock *sk)
@@ -264,6 +266,14 @@ static __always_inline void fill_view(struct view *v, const struct sock *sk)
 	__builtin_memcpy(v->remote, &sk->__sk_common.skc_v6_daddr, sizeof(v->remote));
 }
 
+/* A process, also beside another one that has its pid later: when it began, in 10 ms, and its pid. */
+static __always_inline __u64 current_process(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	return task->group_leader->start_boottime / 10000000 << 32 | bpf_get_current_pid_tgid() >> 32;
+}
+
 static __always_inline void open_view(__u64 id, const struct sock *sk)
 {
 	struct view fresh = {}, *v = view_of(id);
@@ -279,20 +289,61 @@ static __always_inline void open_view(__u64 id, const struct sock *sk)
 		count(COUNTER_UNSEEN, 1);
 }
 
+/*
+ * An upper-layer protocol (kernel TLS) has the socket: what its calls return is not what TCP sends, and what it copies when
+ * it encrypts passes no site.
+ */
+static __always_inline bool has_ulp(const struct sock *sk)
+{
+	return LOAD(struct inet_connection_sock, sk, icsk_ulp_ops);
+}
+
+/* The books keep what they have of a socket: each of its calls has ended, and was booked at its end. */
+static __noinline void leave(struct sock_row *row)
+{
+	struct view *v = view_of(row->view);
+
+	if (__sync_fetch_and_or(&row->flags, ROW_LEFT) & ROW_LEFT)
+		return;
+	if (v)
+		ADD(v->closed, 1);
+	count(COUNTER_SOCKETS_LEFT, 1);
+	count(COUNTER_SOCKETS_CLOSED, 1);
+}
+
+/* In a call of the socket's, or at its end. */
+static __always_inline struct sock_row *row_in_call(const struct sock *sk)
+{
+	struct sock_row *row = row_of(sk);
+
+	if (!filter.watching || !row || !has_ulp(sk))
+		return row;
+	leave(row);
+	return NULL;
+}
+
 /* A watch takes a socket up at the first call that its filter matches. Callers hold the socket's lock. */
 static __noinline struct sock_row *adopt(struct sock *sk)
 {
 	struct sock_row *row;
 
-	if (!armed || sk->sk_protocol != IPPROTO_TCP || !filter_matches(sk))
+	/* A raw socket can be of TCP's protocol too. */
+	if (!armed || sk->sk_protocol != IPPROTO_TCP || sk->sk_type != SOCK_STREAM || !filter_matches(sk))
 		return NULL;
 	row = bpf_sk_storage_get(&socks, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!row) {
 		count(COUNTER_UNSEEN, 1);
 		return NULL;
 	}
+	if (row->flags & ROW_LEFT)
+		return NULL;
+	if (has_ulp(sk)) {
+		row->flags = ROW_LEFT;
+		count(COUNTER_SOCKETS_LEFT, 1);
+		return NULL;
+	}
 	row->id = (1ULL << 32) + __sync_fetch_and_add(&last_row, 1);
-	row->view = filter.by_socket ? row->id : bpf_get_current_pid_tgid() >> 32;
+	row->view = filter.by_socket ? row->id : current_process();
 	row->write_base = row->write_seq = LOAD(struct tcp_sock, sk, write_seq);
 	row->copied_base = LOAD(struct tcp_sock, sk, copied_seq);
 	row->retrans_base = LOAD(struct tcp_sock, sk, bytes_retrans);
@@ -304,7 +355,7 @@ static __noinline struct sock_row *adopt(struct sock *sk)
 
 static __always_inline struct sock_row *row_or_adopt(const struct sock *sk)
 {
-	struct sock_row *row = row_of(sk);
+	struct sock_row *row = row_in_call(sk);
 
 	return row || !filter.watching || !sk ? row : adopt((void *)sk);
 }
@@ -575,20 +626,29 @@ static __always_inline void pinned_local(struct sock_row *row, __u64 bytes)
 	count(COUNTER_PINNED_LOCAL, bytes);
 }
 
+/* Of several threads that send on a watched socket, the end of one's call can meet the next one's begin: one books. */
+static __always_inline bool claim(struct sock_row *row, __u32 was, __u32 seq)
+{
+	if (filter.watching)
+		return __sync_val_compare_and_swap(&row->write_seq, was, seq) == was;
+	row->write_seq = seq;
+	return true;
+}
+
 /*
  * Books what write_seq has moved since the last look, to the class of the turn that moved it. Of a socket whose FIN was seen
  * with its last call, the end less that FIN lies before the last look: nothing moved.
  */
 static __always_inline void tx_settle(enum book_writer writer, struct sock_row *row, __u32 seq)
 {
-	__s32 moved = seq - row->write_seq;
+	__u32 class = row->class, was = row->write_seq;
+	__s32 moved = seq - was;
 
-	if (moved <= 0)
+	if (moved <= 0 || !claim(row, was, seq))
 		return;
-	row->write_seq = seq;
-	book_class(writer, row, row->class, moved);
+	book_class(writer, row, class, moved);
 	row->flags |= ROW_ZC_MOVED;
-	if (row->class != CLASS_PIN)
+	if (class != CLASS_PIN)
 		return;
 	row->zc_bytes += moved;
 	pinned_local(row, moved);
@@ -665,7 +725,8 @@ static __always_inline __u32 first_call(struct sock_row *row, __u32 flag, int re
 {
 	if (!(row->flags & flag))
 		return ret;
-	row->flags &= ~flag;
+	/* Another thread may hold the socket, and set other flags. */
+	__sync_fetch_and_and(&row->flags, ~flag);
 	return since < ret ? since : ret;
 }
 
@@ -735,10 +796,13 @@ static __noinline int book_call(struct sock *sk, struct sock_row *row, int ret, 
 	}
 	seq -= fin_is_queued(sk);
 	accepted(WRITER_END, row, ret, seq);
-	if (!sk->sk_lock.owned) {
-		tx_settle(WRITER_END, row, seq);
-		zc_close(row);
-	}
+	if (sk->sk_lock.owned)
+		return 0;
+	/* Another thread's whole call may lie between the first look and this one. */
+	if (filter.watching)
+		seq = write_seq_of(sk) - fin_is_queued(sk);
+	tx_settle(WRITER_END, row, seq);
+	zc_close(row);
 	return 0;
 }
 
@@ -747,7 +811,7 @@ static __noinline int book_call(struct sock *sk, struct sock_row *row, int ret, 
 SEC("?tp_btf/sock_send_length")
 int BPF_PROG(tx_length, struct sock *sk, int ret)
 {
-	struct sock_row *row = row_of(sk);
+	struct sock_row *row = row_in_call(sk);
 	__u32 seq;
 
 	if (!row)
@@ -776,7 +840,7 @@ int BPF_PROG(tx_call, struct sock *sk, struct msghdr *msg)
 SEC("?fexit/msg_zerocopy_realloc")
 int BPF_PROG(zc_realloc, struct sock *sk)
 {
-	struct sock_row *row = row_of(sk);
+	struct sock_row *row = row_in_call(sk);
 	__u64 uarg = 0;
 
 	if (row && !bpf_get_func_ret(ctx, &uarg) && uarg)
@@ -800,7 +864,7 @@ int BPF_PROG(site_TX_PIN, struct sock *sk)
 SEC("?fexit/tcp_sendmsg_locked")
 int BPF_PROG(site_TX_COPY, struct sock *sk)
 {
-	struct sock_row *row = row_of(sk);
+	struct sock_row *row = row_in_call(sk);
 	__u64 ret = 0;
 	int bytes;
 
@@ -829,7 +893,7 @@ int BPF_PROG(site_TX_COPY, struct sock *sk)
 SEC("?fexit/do_tcp_sendpages")
 int BPF_PROG(site_TX_SPLICE, struct sock *sk)
 {
-	struct sock_row *row = row_of(sk);
+	struct sock_row *row = row_in_call(sk);
 	__u64 ret = 0;
 
 	if (!row || bpf_get_func_ret(ctx, &ret) || (int)ret <= 0)
@@ -1100,7 +1164,8 @@ static __always_inline void received(struct sock_row *row, const struct sock *sk
 	if (flags & MSG_OOB && !(flags & MSG_TRUNC))
 		book(row->view, SITE_RX_COPY, ret);
 	if (flags & MSG_PEEK) {
-		count(COUNTER_PEEKED, ret);
+		if (!(flags & MSG_TRUNC)) /* else it was only asked how much there is */
+			count(COUNTER_PEEKED, ret);
 		return;
 	}
 	if (!(flags & MSG_OOB))
@@ -1127,7 +1192,7 @@ int BPF_PROG(rx_copy_tp, const struct sk_buff *skb, int len)
 SEC("?tp_btf/sock_recv_length")
 int BPF_PROG(rx_length, struct sock *sk, int ret, int flags)
 {
-	struct sock_row *row = row_of(sk);
+	struct sock_row *row = row_in_call(sk);
 
 	if (row)
 		received(row, sk, ret, flags);
@@ -1156,7 +1221,7 @@ int BPF_PROG(site_RX_COPY, const struct sk_buff *skb, int offset, void *to, int 
 SEC("?fexit/tcp_recvmsg_locked")
 int BPF_PROG(site_RX_DISCARD, struct sock *sk, struct msghdr *msg, size_t len, int flags)
 {
-	struct sock_row *row = row_of(sk);
+	struct sock_row *row = row_in_call(sk);
 	__u64 ret = 0;
 
 	if (row && !bpf_get_func_ret(ctx, &ret))
@@ -1168,7 +1233,7 @@ int BPF_PROG(site_RX_DISCARD, struct sock *sk, struct msghdr *msg, size_t len, i
 SEC("?fexit/tcp_zerocopy_receive")
 int BPF_PROG(site_RX_MAP, struct sock *sk, struct tcp_zerocopy_receive *zc)
 {
-	struct sock_row *row = row_of(sk);
+	struct sock_row *row = row_in_call(sk);
 	__u64 ret = 0;
 	__u32 length;
 
@@ -1251,7 +1316,7 @@ static __always_inline void audit_end(struct sock *sk, struct sock_row *row)
 SEC("?tp_btf/tcp_destroy_sock")
 int BPF_PROG(sock_end, struct sock *sk)
 {
-	struct sock_row *row = row_of(sk);
+	struct sock_row *row = row_in_call(sk);
 	struct view *v;
 
 	if (!row)

@@ -54,6 +54,7 @@ enum row_flags {
 	ROW_FIRST_RECV = 1 << 4,
 	ROW_OWNED = 1 << 5, /* in the map owners */
 	ROW_LOCAL = 1 << 6, /* of a watch: its route is the loopback device, where each pinned byte is copied */
+	ROW_LEFT = 1 << 7,  /* of a watch: out of the account, see leave() */
 };
 
 /*

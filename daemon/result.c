@@ -322,13 +322,27 @@ static bool is_copy(enum copy_site s)
 	return str_eq(site_rows[s].kind, "copy");
 }
 
-/* Every site whose kind is copy, per delivered byte. A site that is not seen leaves the total a lower bound.
- */
+/* Packet sockets on the path's devices where no hook sees what is copied for them. */
+static uint64_t unseen_taps(const struct run_facts *f)
+{
+	uint64_t n = 0;
+
+	if (!f->shm || f->site[SITE_SKB_COPY].evidence == EVIDENCE_OBSERVED)
+		return 0;
+	for (int s = 0; s < LG_SIDES; s++)
+		n += (uint64_t)MAX(f->shm->device[s].taps, 0);
+	return n;
+}
+
+/* Every site whose kind is copy, per delivered byte. What is not seen leaves the total a lower bound. */
 static json_object *copies_json(const struct run_facts *f, uint64_t delivered, uint64_t unseen)
 {
 	json_object *o = json_object_new_object();
 	uint64_t total = 0;
-	bool complete = !unseen;
+	bool watch = !f->shm;
+	/* The paths of what is watched are not known, nor who takes packets there. */
+	bool complete = !unseen && !unseen_taps(f) &&
+			(!watch || f->site[SITE_SKB_COPY].evidence == EVIDENCE_OBSERVED);
 
 	for (enum copy_site s = 0; s < SITE_MAX; s++) {
 		struct cell c = site_cell(f, s);
@@ -336,7 +350,8 @@ static json_object *copies_json(const struct run_facts *f, uint64_t delivered, u
 		if (!is_copy(s))
 			continue;
 		if (f->site[s].evidence == EVIDENCE_UNAVAILABLE) {
-			complete = false;
+			/* What a watched program copies by itself is its own. */
+			complete &= watch && s == SITE_APP_PACK;
 			json_add_null(o, site_rows[s].name);
 			continue;
 		}
@@ -417,6 +432,11 @@ static json_object *doubts_json(
 		{unseen.cut_off, "pinned bytes of connections that were cut off were not seen copied: they "
 				 "may not have "
 				 "been sent"},
+		{unseen_taps(f),
+			"packet sockets took each packet of the path when the run began: what was copied for "
+			"them is not seen without fentry"},
+		{c[COUNTER_SOCKETS_LEFT], "sockets belong to an upper-layer protocol, as kernel TLS: from "
+					  "then on their bytes are in no book"},
 		{c[COUNTER_GAP_TX] + c[COUNTER_GAP_RX],
 			"bytes moved sequence numbers that no call explains: see gap"},
 		{c[COUNTER_ZC_LOST], "zero-copy sends could not be followed, the map was full: see zc_lost"},

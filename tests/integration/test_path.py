@@ -71,8 +71,14 @@ def test_named_namespaces_and_a_tap(daemon, namespaces):  # noqa: F811
     assert (status["sender"]["device"], status["receiver"]["device"]) == ("eth-s", "eth-c")
     assert {status[side]["kind"] for side in ("sender", "receiver")} == {"veth"}
     assert (status["sender"]["taps"], status["receiver"]["taps"]) == (0, 0)
+    short = {"mode": "one-copy", "path": path, "ledger": "tracepoint", "warmup_ms": 0, "duration_ms": 50}
     with tap(namespaces[0]):
         status = look(daemon, path)
+        ledger = daemon.run(**short)["ledger"]
+    assert ledger["balanced"] and not ledger["exact"] and ledger["copies_per_byte"]["lower_bound"], ledger
+    assert len(ledger["doubts"]) == 1 and ledger["doubts"][0].startswith("1 packet sockets took each packet"), ledger["doubts"]
+    ledger = daemon.run(**short)["ledger"]
+    assert ledger["exact"] and not ledger["copies_per_byte"]["lower_bound"], ledger
     assert (status["sender"]["taps"], status["receiver"]["taps"]) == (1, 0)
     (hint,) = status["hints"]
     assert hint.startswith("packet tap or capture: 1 packet socket ") and "sender's eth-s" in hint

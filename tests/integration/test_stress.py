@@ -213,6 +213,55 @@ take(b, 1500)
     assert document["ledger"]["gap"] == {"tx": 0, "rx": 1} and not document["ledger"]["exact"]
 
 
+def test_how_much_is_there(daemon):
+    """MSG_PEEK with MSG_TRUNC copies nothing: it only says how much there is."""
+    did, document = under_watch(daemon, """
+a, b = pair()
+put(a, b"x" * 3001)
+take(b, 1)
+for _ in range(5):
+    assert len(b.recv(4000, socket.MSG_PEEK | socket.MSG_TRUNC)) == 3000
+assert b.recv(1000, socket.MSG_PEEK) == b"x" * 1000
+take(b, 3000)
+""", 2)
+    assert document["ledger"]["counters"]["peeked_bytes"] == 1000
+    assert sites_of(document)["rx_copy"] == did["received"] + 1000 == 4001
+
+
+def test_raw_sockets_of_the_same_protocol(daemon):
+    """They are no connections: nothing of them is in the books."""
+    did, _ = under_watch(daemon, """
+raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
+a, b = pair()
+both(a, b, 50000)
+for _ in range(3):
+    raw.sendto(bytes(20), ("127.0.0.1", 0))
+    assert raw.recv(100)
+""", 2)
+    assert did["received"] == 50000
+
+
+def test_processes_that_send_on_one_socket(daemon):
+    """The end of one's call meets the begin of another's: each byte is booked once all the same."""
+    did, _ = under_watch(daemon, """
+a, b = pair()
+put(a, b"x")
+take(b, 1)
+children = []
+for _ in range(3):
+    if not (child := os.fork()):
+        for i in range(30000):
+            a.send(b"x" * 64)
+        os._exit(0)
+    children.append(child)
+take(b, 3 * 30000 * 64)
+for child in children:
+    assert os.waitpid(child, 0)[1] == 0
+did["sent"] += 3 * 30000 * 64
+""", 2)
+    assert did["received"] == did["sent"] == 1 + 3 * 30000 * 64
+
+
 def test_half_closed(daemon):
     """One side has ended, with sends whose completions are not read yet; the other goes on sending."""
     did, _ = under_watch(daemon, """

@@ -921,14 +921,23 @@ def test_the_command_streams_documents_until_it_is_interrupted(daemon):
         assert found[0]["sockets"]["seen"] == 0 and found[-1]["ledger"]["counters"]["accepted_bytes"] == 300000
 
 
+def all_attached(daemon):
+    """Programs come one after the other: all are there when no more come for half a second."""
+
+    def settled():
+        now = set(daemon.programs())
+        return now and not wait_for(lambda: set(daemon.programs()) != now, 0.5)
+
+    assert wait_for(settled), "no program of the watch is there"
+
+
 def test_the_command_shows_a_table_once(daemon):
     port = free_port()
     for as_json in (False, True):
         with pair(port, 300) as program:
             cli = start_cli(daemon, "watch", "--pid", str(program.pid), "--by", "socket", "--once", "--duration", "2500ms",
                             *["--json"] * as_json)
-            assert wait_for(lambda: daemon.programs())
-            wait_for(lambda: False, 0.5)  # between the first program and the last
+            all_attached(daemon)
             go(program)
             out, err = cli.communicate(timeout=30)
         assert cli.returncode == 0 and not err, err
@@ -974,6 +983,50 @@ def test_books_that_do_not_balance_are_4(daemon, tmp_path):
     assert done.returncode == 4 and "do NOT balance" in done.stdout and "difference 1,024" in done.stdout, done
     (tmp_path / "fake.sock").unlink()
     assert ask_fake(tmp_path, reply, "watch", "--all", "--once", "--json").returncode == 4
+
+
+TALKER = """
+import ctypes, os, socket, sys
+ctypes.CDLL(None).prctl(15, sys.argv[1].encode(), 0, 0, 0)
+print(os.getpid(), flush=True)
+if not sys.stdin.readline():
+    sys.exit()
+with socket.create_server(("127.0.0.1", 0)) as s, socket.create_connection(s.getsockname()) as a, s.accept()[0] as b:
+    a.sendall(bytes(int(sys.argv[2])))
+    assert len(b.recv(int(sys.argv[2]), socket.MSG_WAITALL)) == int(sys.argv[2])
+"""
+
+
+def talker(comm, size, pid=None, tries=200):
+    """A process that says a word before it talks; with the pid of one that is gone."""
+    for _ in range(tries):
+        if pid:
+            Path("/proc/sys/kernel/ns_last_pid").write_text(str(pid - 1))
+        p = subprocess.Popen(["/usr/bin/python3", "-c", TALKER, comm, str(size)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        p.stdout.readline()
+        if pid in (None, p.pid):
+            return p
+        p.communicate()
+    pytest.skip(f"the pid {pid} was not to be had again in {tries} tries: others are faster")
+
+
+@pytest.mark.skipif(not Path("/proc/sys/kernel/ns_last_pid").exists(), reason="the kernel gives no say in the next pid (CHECKPOINT_RESTORE)")
+def test_a_pid_that_comes_again(daemon):
+    """The next process of that pid has a row of its own, under its own name."""
+    first = talker("cl-first", 5000)
+    with Watch(daemon, all=True, by="process") as w:
+        rows = {}
+
+        def seen(document):
+            rows.update({(v["pid"], v["comm"]): v["sent"] for v in document["views"]})
+            return True
+
+        first.communicate("go\n")
+        second = talker("cl-second", 7000, first.pid)
+        second.communicate("go\n")
+        w.until(lambda d: seen(d) and (second.pid, "cl-second") in rows, 10)
+        w.until(seen, 3)
+    assert rows[(first.pid, "cl-first")] == 5000 and rows[(first.pid, "cl-second")] == 7000, rows
 
 
 def test_a_program_may_call_itself_anything(daemon):

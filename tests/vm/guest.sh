@@ -309,6 +309,34 @@ check_with_loss() {
 	tc qdisc del dev lo root
 }
 
+left_both() {
+	[ "$(tail -n 1 $doc | jq '.ledger.counters.sockets_left')" = 2 ]
+}
+
+# From when kernel TLS has a connection, a watch leaves it out, and says so: what was before stays in the books.
+watched_ktls() {
+	local client watch
+	mkfifo /tmp/go
+	ktls </tmp/go >/tmp/ktls 2>/tmp/err &
+	client=$!
+	exec 5>/tmp/go
+	within 60 test -s /tmp/ktls || echo "ktls does not begin"
+	: >$doc
+	copyledger watch --pid "$(head -n 1 /tmp/ktls)" --json --interval 200ms >$doc 2>&1 &
+	watch=$!
+	within 60 test -s $doc || echo "the watch shows nothing"
+	echo go >&5
+	exec 5>&-
+	wait $client || echo "ktls ended with $?: $(cat /tmp/err)"
+	within 30 left_both || echo "the sockets are not left out: $(tail -n 1 $doc)"
+	kill -INT $watch
+	wait $watch
+	grep -q '^plain 10000 ciphered 100000$' /tmp/ktls || echo "ktls: $(tail -n 1 /tmp/ktls), $(cat /tmp/err)"
+	echo "# ktls: $(tail -n 1 /tmp/ktls) $(cat /tmp/err)" >/tmp/facts
+	tail -n 1 $doc | jq -r '.ledger | if .balanced and (.exact | not) and any(.doubts[]; contains("kernel TLS"))
+		and .counters.accepted_bytes == 10000 and .counters.received_bytes == 10000 then empty else . end'
+}
+
 # Many lanes on two CPUs: where a kernel skips programs for that, the result has to know it.
 check_oversubscribed() {
 	check "8 lanes, zero-copy: exact, or it says what was missed" run_once true loopback --mode zero-copy --size 1024 \
@@ -409,6 +437,7 @@ check_outside() {
 	tear_path virtio
 	tear_path wire
 	check_with_loss
+	check "a watch of a connection that kernel TLS takes over" watched_ktls
 	check "nothing is left after the runs" nothing_left
 	check "SIGKILL of the child" survives_child_kill
 	check "SIGKILL of the daemon, veth" survives_daemon_kill veth

@@ -119,7 +119,7 @@ main() {
 		broken "$*" "packages are missing"
 	elif ! command -v "$emulator" >/dev/null; then
 		broken "$*" "no $emulator (package qemu-system-x86)"
-	elif ! make -s -j"$(nproc)" -C "$top" BUILD="$build" all; then
+	elif ! make -s -j"$(nproc)" -C "$top" BUILD="$build" vm-programs; then
 		broken "$*" "the programs do not build"
 	elif ! "$top/tools/deb.sh" "$build"; then
 		broken "$*" "the package does not build"
