@@ -15,14 +15,15 @@
 
 /* ---- sums ---- */
 
-static uint64_t word_sum(const struct lg_shm *shm, size_t offset, bool window)
+static uint64_t word_sum(const struct lg_shm *shm, uint32_t lanes, size_t offset, bool window)
 {
+	bool ended = window && __atomic_load_n(&shm->end_ns, __ATOMIC_ACQUIRE);
 	uint64_t v = 0;
 
-	for (uint32_t i = 0; i < shm->plan.lanes; i++)
+	for (uint32_t i = 0; i < lanes; i++)
 		for (int s = 0; s < LG_SIDES; s++) {
 			const struct lg_side *side = &shm->lane[i].side[s];
-			const char *now = (const char *)(window && shm->end_ns ? &side->at_end : &side->now);
+			const char *now = (const char *)(ended ? &side->at_end : &side->now);
 			uint64_t n = __atomic_load_n((const uint64_t *)(now + offset), __ATOMIC_RELAXED);
 
 			v += window ? n - *(const uint64_t *)((const char *)&side->at_start + offset) : n;
@@ -30,47 +31,63 @@ static uint64_t word_sum(const struct lg_shm *shm, size_t offset, bool window)
 	return v;
 }
 
-struct lg_counts result_counts(const struct lg_shm *shm, bool window)
+struct lg_counts result_counts(const struct lg_shm *shm, uint32_t lanes, bool window)
 {
 	struct lg_counts c;
 
 	for (size_t o = 0; o < sizeof(c); o += sizeof(uint64_t))
-		*(uint64_t *)((char *)&c + o) = word_sum(shm, o, window);
+		*(uint64_t *)((char *)&c + o) = word_sum(shm, lanes, o, window);
 	return c;
+}
+
+static struct lg_counts life_counts(const struct run_facts *f)
+{
+	return result_counts(f->shm, f->spec->threads, false);
+}
+
+static struct lg_counts window_counts(const struct run_facts *f)
+{
+	return f->before_window ? (struct lg_counts){} : result_counts(f->shm, f->spec->threads, true);
 }
 
 static uint64_t elapsed_ns(const struct run_facts *f)
 {
 	uint64_t end;
 
-	if (!f->shm || !f->shm->start_ns)
+	if (!f->shm || !f->shm->start_ns || f->before_window)
 		return 0;
 	end = f->shm->end_ns ? f->shm->end_ns : f->window_end_ns;
 	return end > f->shm->start_ns ? end - f->shm->start_ns : 0;
 }
 
+static bool has_side(const struct run_facts *f, uint32_t side)
+{
+	return f->spec->pair.role == LG_ROLE_BOTH || f->spec->pair.role == side + 1;
+}
+
 /* Of a run of two hosts each has one side, which in the workload rr both sends and receives. */
 static uint64_t crossed(const struct run_facts *f, const struct lg_counts *c)
 {
-	return f->shm->plan.role == LG_ROLE_BOTH ? c->bytes_received : c->bytes_sent + c->bytes_received;
+	return f->spec->pair.role == LG_ROLE_BOTH ? c->bytes_received : c->bytes_sent + c->bytes_received;
 }
 
 /* tcpi_bytes_acked counts the SYN of the side that connected, and the FIN, as a byte each (RFC 4898 has
  * neither). */
-static struct app_totals app_totals(const struct lg_shm *shm)
+static struct app_totals app_totals(const struct run_facts *f)
 {
-	struct lg_counts c = result_counts(shm, false);
+	const struct lg_shm *shm = f->shm;
+	struct lg_counts c = life_counts(f);
 	struct app_totals t = {.sent = c.bytes_sent,
 		.received = c.bytes_received,
 		.acked_known = true,
 		.pack_copies = c.pack_copies,
 		.pack_bytes = c.pack_bytes};
 
-	for (uint32_t i = 0; i < shm->plan.lanes; i++)
+	for (uint32_t i = 0; i < f->spec->threads; i++)
 		for (int s = 0; s < LG_SIDES; s++) {
 			const struct lg_side *side = &shm->lane[i].side[s];
 
-			if (!lg_has_side(&shm->plan, s))
+			if (!has_side(f, s))
 				continue;
 			uint64_t control = side->tcp.bytes_acked - side->now.bytes_sent;
 
@@ -112,20 +129,25 @@ static json_object *latency_json(const struct hist *h)
 	return o;
 }
 
-static void add_latency(json_object *app, const struct lg_shm *shm)
+static const char no_window[] = "the run ended before its measured window began";
+
+static void add_latency(json_object *app, const struct run_facts *f)
 {
+	const struct lg_shm *shm = f->shm;
 	_cleanup_free_ struct hist *one_way = calloc(1, sizeof(*one_way)), *rtt = calloc(1, sizeof(*rtt));
 
 	if (!one_way || !rtt)
 		return;
-	for (uint32_t i = 0; i < shm->plan.lanes; i++)
+	for (uint32_t i = 0; i < f->spec->threads; i++)
 		for (int s = 0; s < LG_SIDES; s++) {
 			hist_add(one_way, &shm->lane[i].side[s].latency);
 			hist_add(rtt, &shm->lane[i].side[s].round_trip);
 		}
-	if (shm->unseen)
+	if (f->before_window)
+		json_add_null_reason(app, "latency_us", "%s", no_window);
+	else if (shm->unseen)
 		json_add_null_reason(app, "latency_us", "the receiver discards the bytes: no stamp is read");
-	else if (shm->plan.role != LG_ROLE_BOTH && shm->plan.size >= 16 && !shm->clocks.shared)
+	else if (f->spec->pair.role != LG_ROLE_BOTH && f->spec->size >= 16 && !shm->clocks.shared)
 		json_add_null_reason(app, "latency_us",
 			"the stamps are from another host's clock: one way cannot be told from an offset");
 	else if (!shm->latency_valid)
@@ -136,12 +158,14 @@ static void add_latency(json_object *app, const struct lg_shm *shm)
 	else
 		json_add(app, "latency_us", latency_json(one_way));
 	json_add_str(app, "latency_is",
-		str_eq(shm->plan.workload, "stream") ? "one way, from the start of a message's send to the "
-						       "end of its receive; it includes queueing in the "
-						       "socket buffers"
-						     : "one way, from the start of a message's send to the "
-						       "end of its receive, in both directions");
-	if (rtt->count)
+		str_eq(f->spec->workload, "stream") ? "one way, from the start of a message's send to the "
+						      "end of its receive; it includes queueing in the "
+						      "socket buffers"
+						    : "one way, from the start of a message's send to the "
+						      "end of its receive, in both directions");
+	if (f->before_window)
+		json_add_null_reason(app, "round_trip_us", "%s", no_window);
+	else if (rtt->count)
 		json_add(app, "round_trip_us", latency_json(rtt));
 	else
 		json_add_null_reason(app, "round_trip_us", "only the workload rr has round trips");
@@ -150,13 +174,13 @@ static void add_latency(json_object *app, const struct lg_shm *shm)
 static json_object *app_json(const struct run_facts *f)
 {
 	json_object *o = json_object_new_object(), *life = json_object_new_object();
-	struct lg_counts w = result_counts(f->shm, true), l = result_counts(f->shm, false);
+	struct lg_counts w = window_counts(f), l = life_counts(f);
 	static const char *const covered[] = {"the measured window",
 		"the measured window of the sender's host", "the measured window of the receiver's host"};
-	bool only_sends = f->shm->plan.role == LG_ROLE_SENDER && str_eq(f->shm->plan.workload, "stream");
+	bool only_sends = f->spec->pair.role == LG_ROLE_SENDER && str_eq(f->spec->workload, "stream");
 	uint64_t ns = elapsed_ns(f);
 
-	json_add_str(o, "covers", covered[f->shm->plan.role]);
+	json_add_str(o, "covers", covered[f->spec->pair.role]);
 	json_add_u64(o, "elapsed_ns", ns);
 	json_add_u64(o, "messages", only_sends ? w.messages_sent : w.messages_received);
 	json_add_u64(o, "bytes_sent", w.bytes_sent);
@@ -182,7 +206,7 @@ static json_object *app_json(const struct run_facts *f)
 		json_add_u64(o, "start_to_window_ns", f->connect_ns);
 	else
 		json_add_null(o, "start_to_window_ns");
-	add_latency(o, f->shm);
+	add_latency(o, f);
 	json_add_u64(life, "messages", only_sends ? l.messages_sent : l.messages_received);
 	json_add_u64(life, "bytes_sent", l.bytes_sent);
 	json_add_u64(life, "bytes_received", l.bytes_received);
@@ -194,19 +218,18 @@ static json_object *app_json(const struct run_facts *f)
 
 /* Packing is counted by the lanes: each message packs its fields, so its histogram follows from the lengths
  * of the fields. */
-static struct cell pack_cell(const struct lg_shm *shm)
+static struct cell pack_cell(const struct run_facts *f)
 {
-	struct lg_counts c = result_counts(shm, false);
+	struct lg_counts c = life_counts(f);
 	struct cell cell = {.hits = c.pack_copies, .bytes = c.pack_bytes};
-	uint64_t even, last;
+	uint64_t even, last, fields = MIN(f->spec->fields, f->spec->size);
 
-	if (!c.pack_copies || !shm->fields)
+	if (!c.pack_copies || !fields)
 		return cell;
-	even = shm->plan.size / shm->fields;
-	last = even + shm->plan.size % shm->fields;
-	cell.log2[even ? 63 - __builtin_clzll(even) : 0] += c.pack_copies - c.pack_copies / shm->fields;
-	cell.log2[last ? MIN(63 - __builtin_clzll(last), CELL_BUCKETS - 1) : 0] +=
-		c.pack_copies / shm->fields;
+	even = f->spec->size / fields;
+	last = even + f->spec->size % fields;
+	cell.log2[even ? 63 - __builtin_clzll(even) : 0] += c.pack_copies - c.pack_copies / fields;
+	cell.log2[last ? MIN(63 - __builtin_clzll(last), CELL_BUCKETS - 1) : 0] += c.pack_copies / fields;
 	return cell;
 }
 
@@ -214,7 +237,7 @@ static struct cell site_cell(const struct run_facts *f, enum copy_site s)
 {
 	if (s != SITE_APP_PACK)
 		return f->books->site[s];
-	return f->shm ? pack_cell(f->shm) : (struct cell){};
+	return f->shm ? pack_cell(f) : (struct cell){};
 }
 
 #define CALLERS_SHOWN 8 /* of a site, most bytes first */
@@ -474,10 +497,10 @@ static json_object *counters_json(const struct books *b)
 
 static struct balance_input input_of(const struct run_facts *f)
 {
-	struct balance_input in = {.app = app_totals(f->shm),
+	struct balance_input in = {.app = app_totals(f),
 		.books = f->books,
 		.local_path = path_is_local(f->spec->path),
-		.one_side = f->shm->plan.role != LG_ROLE_BOTH};
+		.one_side = f->spec->pair.role != LG_ROLE_BOTH};
 
 	memcpy(in.site, f->site, sizeof(in.site));
 	return in;
@@ -606,7 +629,7 @@ static struct cause main_cause(const struct run_facts *f)
 
 static json_object *zerocopy_json(const struct run_facts *f)
 {
-	struct lg_counts c = result_counts(f->shm, false);
+	struct lg_counts c = life_counts(f);
 	struct verdict v = verdict_of(f, &c);
 	bool copied = str_eq(v.verdict, "copied") || str_eq(v.verdict, "mixed");
 	struct cause cause = copied ? main_cause(f) : (struct cause){};
@@ -661,7 +684,7 @@ static json_object *derived_json(const struct run_facts *f)
 		{"cpu_ns_per_byte", "task_clock_ns"},
 		{"llc_misses_per_byte", "llc_misses"},
 	};
-	struct lg_counts w = result_counts(f->shm, true);
+	struct lg_counts w = window_counts(f);
 	json_object *o = json_object_new_object();
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
@@ -779,14 +802,14 @@ static json_object *lane_json(const struct lg_shm *shm, uint32_t lane, int s)
 	return o;
 }
 
-static json_object *lanes_json(const struct lg_shm *shm)
+static json_object *lanes_json(const struct run_facts *f)
 {
 	json_object *a = json_object_new_array();
 
-	for (uint32_t i = 0; i < shm->plan.lanes; i++)
+	for (uint32_t i = 0; i < f->spec->threads; i++)
 		for (int s = 0; s < LG_SIDES; s++)
-			if (lg_has_side(&shm->plan, s))
-				json_push(a, lane_json(shm, i, s));
+			if (has_side(f, s))
+				json_push(a, lane_json(f->shm, i, s));
 	return a;
 }
 
@@ -823,7 +846,7 @@ static json_object *path_block(const struct run_facts *f)
 {
 	static const char *const sides[] = {"sender", "receiver"};
 	json_object *o = path_json(f->spec->path, f->shm->device);
-	uint32_t role = f->shm->plan.role;
+	uint32_t role = f->spec->pair.role;
 
 	if (role == LG_ROLE_BOTH)
 		return o;
@@ -844,7 +867,7 @@ static json_object *perf_json(const struct run_facts *f)
 	json_object *o = perf_to_json(f->perf);
 
 	for (int s = 0; s < LG_SIDES; s++)
-		if (!lg_has_side(&f->shm->plan, s))
+		if (!has_side(f, s))
 			json_add_null(o, sides[s]);
 	return o;
 }
@@ -902,7 +925,7 @@ static void add_measured(json_object *o, const struct run_facts *f)
 	json_add(o, "derived", derived_json(f));
 	json_add(o, "instrument", run_instrument(f));
 	json_add(o, "path", path_block(f));
-	json_add(o, "lanes", lanes_json(f->shm));
+	json_add(o, "lanes", lanes_json(f));
 }
 
 json_object *result_document(const struct run_facts *f)

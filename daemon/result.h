@@ -21,7 +21,10 @@
 struct run_facts {
 	const char *id, *state;
 	const struct spec *spec;
-	const struct lg_shm *shm;      /* NULL: the child never started */
+	/* NULL: the child never started. It can write there: how many lanes there are, and of what role, is
+	 * in spec. */
+	const struct lg_shm *shm;
+	bool before_window; /* it ended before its measured window began: of that there is nothing */
 	uint64_t started_ns, ended_ns; /* CLOCK_REALTIME */
 	uint64_t connect_ns;    /* from the start to the first measured byte's release; 0: never released */
 	uint64_t window_end_ns; /* CLOCK_MONOTONIC; the end of a window that the child did not end itself */
@@ -58,5 +61,5 @@ json_object *result_ledger(const struct run_facts *f, const struct balance_input
 /* What the hooks are and cost. The caller owns it. */
 json_object *result_instrument(const struct run_facts *f);
 
-/* Sums over lanes. window: between at_start and at_end (or now), else the whole life. */
-struct lg_counts result_counts(const struct lg_shm *shm, bool window);
+/* Sums over so many lanes. window: between at_start and at_end (or now), else the whole life. */
+struct lg_counts result_counts(const struct lg_shm *shm, uint32_t lanes, bool window);

@@ -20,6 +20,7 @@
 #define CLOSE_POLL_MS 5
 #define CLOSE_WAIT_MS 2000
 #define PHASE_GRACE_MS 15000 /* a phase may take its own time and this much more */
+#define STALL_MS 5000        /* and more as long as bytes move: above what the load generator waits for one */
 /* MSG_ZEROCOPY sends on their way in a lane, at most: the ring's messages, each of which may take a few
  * calls. */
 #define ZC_SENDS_PER_LANE 32768U
@@ -53,7 +54,7 @@ struct run {
 	char no_ledger[400], no_perf[200], no_times[400];
 	uint64_t cpu_before; /* of the child, when the ledger was opened */
 	uint32_t registered;
-	bool books_read, cancelled, measured, timed;
+	bool books_read, cancelled, window_begun, measured, timed;
 	bool killed;        /* by its cancelling: a child that connects does not listen yet */
 	struct books books; /* final */
 	struct hook_cost hooks[LEDGER_HOOKS_MAX];
@@ -65,7 +66,8 @@ struct run {
 
 	sd_event_source *tick, *limit, *closing;
 	uint64_t started_wall, ended_wall, started_mono, window_end, phase_since;
-	uint64_t close_deadline;
+	uint64_t close_deadline, moved,
+		moved_at; /* bytes at the last tick that saw more, and when that was */
 	struct fault fault;
 	const char *signal;
 	json_object *host_before, *host_after, *warnings, *result;
@@ -126,6 +128,7 @@ static struct run_facts facts_of(struct run *r, const struct books *books)
 		.state = phase_names[r->phase],
 		.spec = &r->spec,
 		.shm = r->child ? child_shm(r->child) : NULL,
+		.before_window = run_finished(r) && !r->window_begun,
 		.started_ns = r->started_wall,
 		.ended_ns = r->ended_wall,
 		.window_end_ns = r->window_end,
@@ -149,7 +152,7 @@ static struct run_facts facts_of(struct run *r, const struct books *books)
 
 	if (r->n_hooks && r->child && child_cpu_ns(r->child) > r->cpu_before)
 		f.load_cpu_ns = child_cpu_ns(r->child) - r->cpu_before;
-	if (f.shm && f.shm->start_ns > r->started_mono)
+	if (f.shm && f.shm->start_ns > r->started_mono && !f.before_window)
 		f.connect_ns = f.shm->start_ns - r->started_mono;
 	memcpy(f.site, r->site, sizeof(f.site));
 	return f;
@@ -223,7 +226,7 @@ static void child_ended(const siginfo_t *how, void *userdata)
 	const struct lg_shm *shm = child_shm(r->child);
 
 	/* Only if the window was cut short: else the values were taken while the threads still lived. */
-	if (r->perf && !r->measured)
+	if (r->perf && r->window_begun && !r->measured)
 		perf_disable(r->perf);
 	if (!r->window_end)
 		r->window_end = now_ns(CLOCK_MONOTONIC);
@@ -248,11 +251,22 @@ static void child_ended(const siginfo_t *how, void *userdata)
 static int on_tick(sd_event_source *s, uint64_t usec, void *userdata)
 {
 	struct run *r = userdata;
+	uint64_t moved = result_counts(child_shm(r->child), r->spec.threads, false).bytes_received;
 
+	if (moved != r->moved)
+		r->moved_at = now_ns(CLOCK_MONOTONIC);
+	r->moved = moved;
 	r->changed(r, r->userdata);
 	sd_event_source_set_time_relative(s, TICK_MS * 1000);
 	sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
 	return 0;
+}
+
+/* What is left of a phase's bytes may need long on a slow path. */
+static bool drains(const struct run *r)
+{
+	return (r->phase == PHASE_WARMUP || r->phase == PHASE_MEASURING) &&
+	       now_ns(CLOCK_MONOTONIC) - r->moved_at < STALL_MS * NS_PER_MS;
 }
 
 static int on_limit(sd_event_source *s, uint64_t usec, void *userdata)
@@ -260,6 +274,10 @@ static int on_limit(sd_event_source *s, uint64_t usec, void *userdata)
 	struct run *r = userdata;
 	struct fault f;
 
+	if (drains(r)) {
+		sd_event_source_set_time_relative(s, STALL_MS * 1000);
+		return sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
+	}
 	if (r->phase == PHASE_CONNECTED || r->phase == PHASE_READY)
 		fault_set(&f, -ETIMEDOUT, "peer_timeout", "",
 			"the run was %s and was not told within %u s that the other host is, too",
@@ -323,7 +341,7 @@ static void sockets(struct run *r, const struct lg_message *m, const int *fds, s
 static void open_perf(struct run *r)
 {
 	const struct lg_shm *shm = child_shm(r->child);
-	size_t n = shm->plan.lanes * LG_SIDES, k = 0;
+	size_t n = r->spec.threads * LG_SIDES, k = 0;
 	_cleanup_free_ pid_t *tids = calloc(n, sizeof(*tids));
 	_cleanup_free_ int *roles = calloc(n, sizeof(*roles));
 	int e = -ENOMEM;
@@ -334,7 +352,7 @@ static void open_perf(struct run *r)
 	}
 	if (tids && roles) {
 		for (size_t i = 0; i < n; i++) {
-			if (!lg_has_side(&shm->plan, i % LG_SIDES))
+			if (r->spec.pair.role != LG_ROLE_BOTH && r->spec.pair.role != i % LG_SIDES + 1)
 				continue;
 			tids[k] = shm->lane[i / LG_SIDES].side[i % LG_SIDES].tid;
 			roles[k++] = i % LG_SIDES;
@@ -370,6 +388,7 @@ static void connected(struct run *r)
 
 static void measure(struct run *r)
 {
+	r->window_begun = true;
 	if (r->perf)
 		perf_enable(r->perf);
 	go(r, PHASE_MEASURING, LG_GO_MEASURE);
@@ -653,7 +672,7 @@ json_object *run_progress(const struct run *r)
 		const struct lg_shm *shm = child_shm(r->child);
 		uint64_t end = shm->end_ns ? shm->end_ns : now_ns(CLOCK_MONOTONIC);
 
-		c = result_counts(shm, true);
+		c = result_counts(shm, r->spec.threads, true);
 		elapsed = end > shm->start_ns ? end - shm->start_ns : 0;
 	}
 	json_add_str(o, "id", r->id);

@@ -16,7 +16,7 @@
 #include "sockets.h"
 
 #define MS UINT64_C(1000000)
-#define START_NS (20000 * MS) /* for all threads to be set up */
+#define START_NS (10000 * MS) /* for all threads to be set up: below the daemon's limit */
 /* Without a byte while lanes drain: longer than a lane may starve for pinned memory, which says so itself. */
 #define STALL_NS (4000 * MS)
 #define CLOSE_NS (15000 * MS) /* above the sum of what lane_close waits for */
@@ -272,6 +272,7 @@ static int go_warmup(struct control *c, struct fault *reterr)
 	if (r < 0)
 		return r;
 	snapshot(c, offsetof(struct lg_side, at_start));
+	c->shm->start_ns = 0; /* the warm-up's: should the window never begin, nothing was measured in it */
 	return report(c, LG_WARMED);
 }
 
@@ -283,9 +284,10 @@ static int go_measure(struct control *c, struct fault *reterr)
 	r = run_phase(c, c->shm->plan.duration_ns, reterr);
 	if (r < 0)
 		return r;
-	/* A flow that stood still at the end did so in the window: its silence is not cut off. */
-	c->shm->end_ns = MAX(last_receive_ns(c), c->stopped_ns);
 	snapshot(c, offsetof(struct lg_side, at_end));
+	/* A flow that stood still at the end did so in the window: its silence is not cut off. After the
+	 * snapshot, which is read from then on. */
+	__atomic_store_n(&c->shm->end_ns, MAX(last_receive_ns(c), c->stopped_ns), __ATOMIC_RELEASE);
 	return report(c, LG_MEASURED);
 }
 

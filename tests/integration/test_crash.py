@@ -214,16 +214,43 @@ def check_result_of_ended(daemon, run):
     return document
 
 
+def check_nothing_measured(result):
+    """Its window never began: no figure of one, and why; the ledger has what the warm-up moved."""
+    app = result["app"]
+    assert app["whole_life"]["bytes_received"] > 0
+    assert app["elapsed_ns"] == app["messages"] == app["bytes_received"] == 0
+    assert app["throughput_gbps"] is None and app["messages_per_s"] is None and app["start_to_window_ns"] is None
+    for figure in (app["latency_us"], app["round_trip_us"], *result["derived"].values(),
+                   *(e for side in ("sender", "receiver") for e in result["perf"][side].values())):
+        assert figure["value"] is None and figure["reason"], figure
+    assert "window" in app["latency_us"]["reason"] and "window" in result["perf"]["sender"]["task_clock_ns"]["reason"]
+
+
+def test_child_is_killed_in_its_warm_up(daemon):
+    run = start(daemon, until="warmup", warmup_ms=20000)
+    traces = Traces(daemon)
+    assert wait_for(lambda: daemon.call("TraceStats", {"id": run})["parameters"]["trace"]["delivered"] > 0)
+    os.kill(traces.children[0], signal.SIGKILL)
+    result = result_of(daemon, run)
+    assert result["state"] == "failed" and "warmup" in result["error"]["message"]
+    check_nothing_measured(result)
+    traces.check_gone()
+
+
 @pytest.mark.parametrize("path", ("loopback", "veth"))
 @pytest.mark.parametrize("phase", ("starting", "warmup", "measuring"))
 def test_cancel(daemon, phase, path):
     lanes = 64 if phase == "starting" else 2
     spec = {"warmup_ms": 20000} if phase == "warmup" else {}
     run = start(daemon, path=path, threads=lanes, until=None if phase == "starting" else phase, **spec)
+    if phase == "warmup":
+        assert wait_for(lambda: daemon.call("TraceStats", {"id": run})["parameters"]["trace"]["delivered"] > 0)
     reply = daemon.call("CancelRun", {"id": run})
     assert "error" not in reply, reply
     result = result_of(daemon, run)
     assert result["state"] == "cancelled" and "error" not in result
+    if phase == "warmup":
+        check_nothing_measured(result)
     if phase == "measuring":
         # an orderly end: all that was sent came through and is booked
         assert result["app"]["bytes_received"] > 0

@@ -19,6 +19,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "integration"))
 
 from support import BUILD, TOP, Daemon, check_books, check_result, running, wait_for  # noqa: E402
 from test_crash import is_alive, links, mounting, Traces  # noqa: E402
+from test_modes import namespaces  # noqa: E402, F401  a fixture
+from test_watch import PATH  # noqa: E402
 
 SCALE = float(os.environ.get("TORTURE_SCALE", "1"))
 SOAK_S = float(os.environ.get("SOAK_S", "20"))
@@ -340,6 +342,17 @@ def test_row_12_ports_are_used_up(tmp_path):
         result = check_result(d.run(mode="one-copy", threads=16, **SHORT))
         assert result["state"] == "failed" and "port" in result["error"]["message"].lower(), result["error"]
         assert check_result(d.run(mode="one-copy", threads=1, **SHORT))["state"] == "done"
+
+
+def test_row_12_a_slow_path(daemon, namespaces):  # noqa: F811
+    """The message that is on its way at the end takes longer than a phase may otherwise: as long as bytes move it is waited for."""
+    slow = subprocess.run(["ip", "netns", "exec", namespaces[0], "tc", "qdisc", "add", "dev", "eth-s", "root", "tbf", "rate", "12mbit",
+                           "burst", "64k", "limit", "300k"], capture_output=True, text=True, env={**os.environ, "PATH": PATH})
+    if slow.returncode:
+        pytest.skip(f"this kernel makes no path slow: {slow.stderr.strip()}")
+    result = daemon.run(mode="one-copy", path="netns:" + ",".join(namespaces), size=32 << 20, sndbuf=65536, warmup_ms=0, duration_ms=500)
+    assert check_result(result)["state"] == "done" and result["ledger"]["balanced"], result.get("error")
+    assert result["app"]["messages"] >= 1 and result["app"]["bytes_sent"] == result["app"]["bytes_received"]
 
 
 def test_row_05_fuzzing():
