@@ -5,7 +5,7 @@
 #include "commands.h"
 
 static const char exit_help[] = "Exit status: 0 done and balanced, 1 the run failed, 2 wrong usage, 3 the "
-				"daemon cannot be reached, 4 done, but "
+				"daemon cannot be reached or does not allow it, 4 done, but "
 				"the books do not balance.";
 
 void help_main(struct out *o)

@@ -13,7 +13,8 @@ static const struct opt list_options[] = {
 		"only runs started at or after this moment, as in 2026-01-31T12:00:00Z"},
 	{"until", 0, "MOMENT", NULL, NULL, 0, "only runs started at or before this moment"},
 	{"sweeps", 0, NULL, NULL, NULL, OPT_LOCAL, "sweeps instead of runs"},
-	{"limit", 'n', "N", NULL, opt_integer, 0, "at most so many rows, the newest"},
+	{"limit", 'n', "N", NULL, opt_integer, 0,
+		"at most so many rows, the newest (default 100, at most 1000)"},
 	{},
 };
 

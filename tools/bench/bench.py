@@ -41,8 +41,8 @@ def arguments():
     p.add_argument("--warmup", type=int, default=0, help="seconds before it; netperf and neper have none")
     p.add_argument("--sizes", type=numbers, help="only these message sizes, as in 64,1024")
     p.add_argument("--threads", type=numbers, help="only these numbers of threads, as in 1,4")
-    p.add_argument("--only", type=lambda s: s.split(","), help="of peers, zero-copy, ledger, the names of PEERS, start, programs, "
-                   "scale")
+    p.add_argument("--only", type=lambda s: s.split(","), help="of peers, zero-copy, floor, ledger, the names of PEERS, start, "
+                   "programs, scale, store, watch")
     p.add_argument("--congestion", default="", help="congestion control for all, such as cubic; else the host's default")
     p.add_argument("--into", action="store_true", help="replace in the output that is there what is measured now, and keep the rest")
     p.add_argument("--pin", action="store_true", help="copyledger's threads are pinned also beside other programs, which never are")
