@@ -5,6 +5,7 @@
 #include "cli.h"
 #include "commands.h"
 #include "live.h"
+#include "progress.h"
 #include "render.h"
 
 static const struct opt trace_options[] = {
@@ -16,6 +17,7 @@ static const struct opt trace_options[] = {
 struct tracer {
 	struct cli *cli;
 	struct live live;
+	struct progress progress;      /* while the run waits */
 	json_object *trace, *previous; /* previous: owned */
 };
 
@@ -29,11 +31,15 @@ static void render(struct out *o, void *userdata)
 static int on_trace(json_object *reply, void *userdata)
 {
 	struct tracer *t = userdata;
+	json_object *progress = doc_at(reply, "progress");
 	int r;
 
 	t->trace = doc_at(reply, "trace");
+	if (progress)
+		progress_show(&t->progress, progress);
 	if (!t->trace)
 		return 0;
+	progress_clear(&t->progress);
 	r = t->cli->json ? doc_print(t->cli->out.f, t->trace, false) : live_draw(&t->live, render, t, false);
 	json_object_put(t->previous);
 	t->previous = json_object_get(t->trace);
@@ -45,7 +51,7 @@ static int cmd_trace(struct cli *cli)
 	_cleanup_json_ json_object *parameters = cli_id(cli, NULL), *interval = NULL;
 	_cleanup_(client_freep) struct client *c = NULL;
 	_cleanup_close_ int signals = -1;
-	struct tracer t = {.cli = cli, .live = {.out = &cli->out}};
+	struct tracer t = {.cli = cli, .live = {.out = &cli->out}, .progress = progress_new(&cli->err)};
 	struct fault fault = {};
 	int r;
 
@@ -56,6 +62,7 @@ static int cmd_trace(struct cli *cli)
 	r = client_connect(cli->socket, &c, &fault);
 	if (r == 0)
 		r = client_call_more(c, "TraceStats", parameters, signals, on_trace, &t, &fault);
+	progress_clear(&t.progress);
 	json_object_put(t.previous);
 	if (r == -EINTR) /* Ctrl-C: only the watching ends */
 		return STATUS_OK;

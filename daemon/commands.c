@@ -732,7 +732,7 @@ static int no_ledger(const char *id, json_object *doc, struct fault *reterr)
 	const char *why = json_object_get_string(json_at(doc, "ledger_reason"));
 
 	return fault_set(reterr, -ENODATA, "no_ledger", "", "run %s has no ledger: %s", id,
-		why ? why : "it is off, or not to be had on this machine");
+		why ? why : "it is off, or could not be had");
 }
 
 /* The final Trace of a run that has ended, from its document. */
@@ -775,41 +775,69 @@ static void trace_changed(struct watch *w)
 		reply_later(c, wrap("trace", trace), true);
 }
 
+/* Its end is about to be told, with the final figures. */
+static bool is_over(const char *state)
+{
+	return str_eq(state, "done") || str_eq(state, "failed") || str_eq(state, "cancelled");
+}
+
+/* What to say of a run now: its ledger or, while it waits, its progress; NULL: nothing before its end. */
+static int trace_now(struct call *c, const char *state, json_object **ret, struct fault *reterr)
+{
+	bool waits = str_eq(state, "queued");
+	json_object *now = waits ? manager_progress(c->manager, c->id) : manager_trace(c->manager, c->id);
+
+	if (!now && !waits && !is_over(state))
+		return no_ledger(c->id, NULL, reterr);
+	if (now) {
+		now = wrap(waits ? "progress" : "trace", now);
+		if (!now)
+			return -ENOMEM;
+	}
+	*ret = now;
+	return 0;
+}
+
+/* A client takes a daemon that says nothing for long for one that hangs: a run that waits is told of too. */
 static int on_trace_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct call *c = userdata;
-	json_object *trace = manager_trace(c->manager, c->id);
+	struct fault fault = {.code = "no_memory", .text = "out of memory"};
+	json_object *now = NULL;
 
 	sd_event_source_set_time_relative(source, c->interval_usec);
 	sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
-	if (trace) /* while it waits, or has just ended, there is none */
-		reply_later(c, wrap("trace", trace), false);
+	if (trace_now(c, manager_state(c->manager, c->id), &now, &fault) < 0)
+		fail_later(c, &fault);
+	else if (now)
+		reply_later(c, now, false);
 	return 0;
 }
 
 /* Of a run that waits or measures. */
 static int live_trace(struct call *c, const char *state, struct fault *reterr)
 {
-	json_object *trace = manager_trace(c->manager, c->id);
+	json_object *now = NULL;
 	int r;
 
-	if (!trace && !str_eq(state, "queued"))
-		return no_ledger(c->id, NULL, reterr);
-	if (!trace && !c->more) {
+	if (!c->more && str_eq(state, "queued")) {
 		detail_str(c, "id", c->id);
 		return fault_set(reterr, -ESRCH, "not_running", "", "run %s waits for its turn", c->id);
 	}
-	if (!c->more)
-		return reply_with(c, "trace", trace);
+	r = trace_now(c, state, &now, reterr);
+	if (r < 0)
+		return r;
+	if (!c->more && now)
+		return reply(c, now);
 	r = sd_event_add_time_relative(manager_event(c->manager), &c->timer, CLOCK_MONOTONIC,
 		c->interval_usec, 1000, on_trace_timer, c);
 	if (r < 0) {
-		json_drop(trace);
+		json_drop(now);
 		return r;
 	}
 	start_watching(c, trace_changed);
-	if (trace)
-		send_message(c, NULL, wrap("trace", trace), false);
+	if (now)
+		send_message(c, NULL, now, false);
 	return 0;
 }
 

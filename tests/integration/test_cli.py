@@ -519,8 +519,9 @@ def test_without_utf8_no_byte_is_above_127(daemon):
     assert "Größe 測試" in daemon.cli("show", run).stdout
 
 
-def on_terminal(daemon, *args, columns=100, rows=30, env=None):
-    """Runs it with stdout and stderr on a terminal; what the terminal got, and the exit status."""
+def on_terminal(daemon, *args, columns=100, rows=30, env=None, seen=lambda text: None):
+    """Runs it with stdout and stderr on a terminal; what the terminal got, and the exit status. seen: is told what it has got
+    so far."""
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     base = {k: x for k, x in daemon.env.items() if k not in ("NO_COLOR", "COLUMNS")}
@@ -531,6 +532,7 @@ def on_terminal(daemon, *args, columns=100, rows=30, env=None):
     with contextlib.suppress(OSError):  # EIO: nobody holds the other side any more
         while chunk := os.read(leader, 65536):
             data += chunk
+            seen(data)
     os.close(leader)
     return data.decode(), process.wait(timeout=20)
 
@@ -584,6 +586,16 @@ def test_no_escape_codes_elsewhere(daemon):
         assert ESCAPE not in done.stdout + done.stderr and "\r" not in done.stdout + done.stderr
     assert COLOR.search(daemon.cli("show", "--color").stdout)
     assert ESCAPE not in daemon.cli("show", "--color", "--json").stdout
+
+
+def test_trace_on_a_terminal_says_that_the_run_waits(daemon, long_run):
+    with daemon.connect() as v:
+        waiting = v.call("StartRun", {"spec": {"mode": "one-copy", "warmup_ms": 0, "duration_ms": 300}})["parameters"]["id"]
+    text, status = on_terminal(daemon, "trace", waiting, "--interval", "50ms",
+                               seen=lambda text: b"1 run ahead" in text and daemon.call("CancelRun", {"id": long_run}))
+    *progress, rest = text.split("\r\x1b[K")
+    assert status == 0 and any("queued" in p for p in progress), text[:2000]
+    assert waiting in rest and "rx_copy" in rest and "queued" not in rest
 
 
 def test_trace_on_a_terminal_redraws(daemon):

@@ -315,6 +315,29 @@ def test_trace_without_an_id_is_the_running_run(v, daemon):
     assert error(v.call("TraceStats"), "NotRunning")["message"]
 
 
+def test_trace_of_a_run_that_waits_has_its_progress(v, daemon):
+    with daemon.connect() as w:
+        with long_run(daemon):
+            waiting = start(v)
+            stream = w.stream("TraceStats", {"id": waiting, "interval_ms": 50})
+            for _ in range(3):
+                progress = next(stream)["parameters"]["progress"]
+                assert (progress["id"], progress["state"], progress["position"]) == (waiting, "queued", 1)
+        *_, last = stream
+    assert last["parameters"]["trace"]["id"] == waiting and last["parameters"]["trace"]["state"] == "done"
+
+
+def test_trace_ends_when_the_run_goes_on_without_a_ledger(v, daemon):
+    with daemon.connect() as w:
+        with long_run(daemon):
+            waiting = start(v, **LONG, ledger="off")
+            stream = w.stream("TraceStats", {"id": waiting, "interval_ms": 50})
+            assert next(stream)["parameters"]["progress"]["state"] == "queued"
+        *_, last = stream
+    assert error(last, "Failed")["code"] == "no_ledger"
+    assert v.call("CancelRun", {"id": waiting})["parameters"]["state"] not in ENDED
+
+
 def test_trace_without_a_ledger_says_so(v):
     run = start(v, ledger="off")
     finish(v, run)

@@ -563,6 +563,90 @@ static void traces(void **state)
 	json_drop(m);
 }
 
+#define TRACE_MORE(id)                                                                                       \
+	"{\"method\":\"io.copyledger.TraceStats\",\"parameters\":{\"id\":\"" id                              \
+	"\",\"interval_ms\":50},\"more\":true}"
+
+/* Until so many have come, or the last one. */
+static void wait_for_replies(struct bench *b, const struct replies *r, unsigned int n)
+{
+	for (int turns = 0; r->n < n && !r->final; turns++)
+		assert_true(turns < 100 && sd_event_run(b->event, 10000000) > 0);
+}
+
+static void traces_from_the_queue_on(void **state)
+{
+	struct bench *b = *state;
+	struct replies r = {0};
+	char id[2][RUN_ID_BYTES];
+
+	start(b, id[0]);
+	start(b, id[1]);
+	assert_non_null(begin(b, &r, TRACE_MORE("last")));
+	assert_int_equal(r.n, 1); /* at once, and again each interval */
+	wait_for_replies(b, &r, 3);
+	for (unsigned int i = 0; i < r.n; i++) {
+		assert_string_equal(text_at(r.message[i], "parameters/progress/id"), id[1]);
+		assert_string_equal(text_at(r.message[i], "parameters/progress/state"), "queued");
+		assert_string_equal(text_at(r.message[i], "parameters/progress/position"), "1");
+	}
+	fake_end(b->event, "done");
+	wait_for_replies(b, &r, r.n + 1);
+	assert_string_equal(text_at(r.message[r.n - 1], "parameters/trace/state"), "starting");
+	fake_end(b->event, "done");
+	assert_true(r.final);
+	assert_string_equal(text_at(r.message[r.n - 1], "parameters/trace/state"), "done");
+	forget(&r);
+}
+
+/* Of a run that waits: one starts without a ledger, one loses it later. */
+static void ends_a_trace_when_there_is_no_ledger(void **state)
+{
+	struct bench *b = *state;
+	struct replies off = {0}, lost = {0};
+	char id[RUN_ID_BYTES];
+
+	start(b, id);
+	json_drop(ask(b, START("{\"mode\":\"two-copy\",\"ledger\":\"off\"}")));
+	assert_non_null(begin(b, &off, TRACE_MORE("last")));
+	fake_end(b->event, "done");
+	wait_for_replies(b, &off, ARRAY_SIZE(off.message));
+	assert_true(off.final);
+	assert_string_equal(text_at(off.message[off.n - 1], "parameters/code"), "no_ledger");
+	forget(&off);
+	start(b, id);
+	assert_non_null(begin(b, &lost, TRACE_MORE("last")));
+	fake_end(b->event, "done");
+	wait_for_replies(b, &lost, lost.n + 1);
+	assert_non_null(json_at(lost.message[lost.n - 1], "parameters/trace"));
+	str_copy(fake_running->spec.ledger, "off");
+	wait_for_replies(b, &lost, ARRAY_SIZE(lost.message));
+	assert_true(lost.final);
+	assert_string_equal(text_at(lost.message[lost.n - 1], "parameters/code"), "no_ledger");
+	fake_end(b->event, "done");
+	forget(&lost);
+}
+
+/* Its figures are in its document, which the daemon takes a turn later: until then nothing is lacking. */
+static void traces_a_run_that_is_just_over(void **state)
+{
+	struct bench *b = *state;
+	struct replies once = {0}, more = {0};
+	char id[RUN_ID_BYTES];
+
+	start(b, id);
+	fake_finish("done");
+	assert_non_null(begin(b, &once, CALL("TraceStats", "{}")));
+	assert_non_null(begin(b, &more, TRACE_MORE("last")));
+	assert_int_equal(once.n + more.n, 0);
+	fake_pump(b->event);
+	assert_true(once.final && more.final);
+	assert_string_equal(text_at(once.message[0], "parameters/trace/delivered"), "100");
+	assert_string_equal(text_at(more.message[0], "parameters/trace/delivered"), "100");
+	forget(&once);
+	forget(&more);
+}
+
 static void has_no_trace_without_ledger(void **state)
 {
 	struct bench *b = *state;
@@ -722,6 +806,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(outlives_its_followers, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(stays_silent_when_oneway, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(traces, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(traces_from_the_queue_on, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(ends_a_trace_when_there_is_no_ledger, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(traces_a_run_that_is_just_over, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(has_no_trace_without_ledger, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(probes_only_between_runs, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(survives_failing_starts, set_up, tear_down),
