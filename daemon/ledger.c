@@ -15,6 +15,8 @@
 #include "ledger.skel.h"
 #include "ledger_nocast.skel.h"
 
+#define ENOTSUPP 524 /* the kernel's own, which no header has: an architecture lacks something */
+
 DEFINE_CLEANUP(struct ledger_bpf *, ledger_bpf__destroy)
 DEFINE_CLEANUP(struct btf *, btf__free)
 
@@ -150,7 +152,7 @@ static const struct service copying_services[] = {
 };
 
 /* What the kernel said of each hook when it was last asked; asked once, since a kernel does not change under
- * us. */
+ * us, but again after a failure that is not lasting. */
 struct hook_state {
 	int error;         /* 0, or the negative errno of load or attach */
 	const char *stage; /* "find", "load", "attach" */
@@ -188,6 +190,28 @@ struct ledger {
 };
 
 /* ---- what this kernel takes ---- */
+
+/* Whether the kernel would say the same again. Want of memory, of descriptors or of time passes, and so does
+ * that of a way to 127.0.0.1. EBUSY is said of functions that have no place for a trampoline. */
+static bool is_lasting(int error)
+{
+	static const int lasting[] = {EPERM, EACCES, ENOENT, ESRCH, EINVAL, E2BIG, EBUSY, ENOSYS, ENOPROTOOPT,
+		EOPNOTSUPP, ENOTSUPP};
+
+	for (size_t i = 0; i < ARRAY_SIZE(lasting); i++)
+		if (error == -lasting[i])
+			return true;
+	return false;
+}
+
+/* Whether a hook is taken to be missing that may be there the next time. */
+static bool doubts_a_hook(void)
+{
+	for (size_t i = 0; i < HOOKS; i++)
+		if (kernel.hook[i].error && !is_lasting(kernel.hook[i].error))
+			return true;
+	return false;
+}
 
 /* The object that fits this kernel. Both are built from one source, so that one skeleton's layout serves
  * both. */
@@ -456,15 +480,15 @@ static int learn_sock_ofree(void)
 }
 
 /* Without it call paths are addresses, and a cause is derived from the device alone. */
-static bool can_symbolise(void)
+static int try_symbolise(void)
 {
 	_cleanup_(ledger_bpf__destroyp) struct ledger_bpf *bpf = open_object();
 
 	if (!bpf)
-		return false;
+		return -errno;
 	set_knobs(bpf);
 	bpf_program__set_autoload(bpf->progs.symbolise, true);
-	return load_object(bpf) >= 0;
+	return load_object(bpf);
 }
 
 static int quiet(enum libbpf_print_level level, const char *format, va_list args)
@@ -526,9 +550,13 @@ static void try_to_attach(struct ledger_bpf *bpf)
 /* Asked before the first account that takes stacks. */
 static void ask_symbols(void)
 {
-	if (!kernel.asked_symbols)
-		kernel.can_symbolise = can_symbolise();
-	kernel.asked_symbols = true;
+	int r;
+
+	if (kernel.asked_symbols)
+		return;
+	r = try_symbolise();
+	kernel.can_symbolise = r >= 0;
+	kernel.asked_symbols = r >= 0 || is_lasting(r);
 }
 
 /* Asked before the first account that may see completions: a copying one does without. */
@@ -775,6 +803,8 @@ int ledger_open(const struct ledger_config *config, struct ledger **ret, struct 
 {
 	int r = 0;
 
+	if (doubts_a_hook())
+		kernel.asked = ASKED_NOTHING;
 	do {
 		if (r < 0 || kernel.asked == ASKED_NOTHING) {
 			r = ask_kernel(kernel.asked + 1, reterr);
