@@ -849,11 +849,22 @@ int ledger_register(struct ledger *l, int fd, uint64_t id)
 	return 0;
 }
 
+/* An iterator runs while it is read; ours writes nothing. */
+static int run_iterator(int fd)
+{
+	char sink[64];
+	ssize_t n;
+
+	do
+		n = read(fd, sink, sizeof(sink));
+	while (n > 0 || (n < 0 && errno == EINTR));
+	return n < 0 ? -errno : 0;
+}
+
 int ledger_arm(struct ledger *l)
 {
 	_cleanup_close_ int fd = -1;
 	struct bpf_link *link;
-	char sink[64];
 	int r;
 
 	if (l->tier[GROUP_LIFE] == TIER_MAX)
@@ -862,9 +873,7 @@ int ledger_arm(struct ledger *l)
 	if (r < 0)
 		return r;
 	fd = bpf_iter_create(bpf_link__fd(link));
-	r = fd < 0 ? -errno : 0;
-	while (!r && read(fd, sink, sizeof(sink)) > 0)
-		;
+	r = fd < 0 ? -errno : run_iterator(fd);
 	bpf_link__destroy(link);
 	return r;
 }

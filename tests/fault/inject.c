@@ -3,7 +3,8 @@
  * Preloaded: the n-th call of one function fails, or every call from the n-th on, as FAULT_CALL, FAULT_AT and
  * FAULT_FOR say ("malloc", "17", "1"; FAULT_FOR 0: all further ones). With FAULT_LOG a line with the numbers
  * of calls and of failures goes into that file when the process ends. FAULT_PROGRAM names the program that it is for.
- * "bpf_attach" is bpf(), but only what attaches a program to a tracepoint: how often depends on no time.
+ * "bpf_attach" is bpf(), but only what attaches a program to a tracepoint: how often depends on no time. "bpf_iter" is
+ * read(), but only of a BPF iterator.
  * Calls from json-c and from the loader are let through: json-c's tokener cannot bear a malloc() that fails; and so are
  * writes to what is neither file nor socket: those to an eventfd cannot fail.
  */
@@ -31,6 +32,7 @@ enum call {
 	CALL_SOCKET,
 	CALL_BPF,
 	CALL_ATTACH,
+	CALL_ITERATOR,
 	CALL_PERF,
 	CALL_THREAD,
 	CALL_WRITE,
@@ -46,6 +48,7 @@ static const struct {
 	[CALL_SOCKET] = {"socket", EMFILE},
 	[CALL_BPF] = {"bpf", EPERM},
 	[CALL_ATTACH] = {"bpf_attach", EPERM},
+	[CALL_ITERATOR] = {"bpf_iter", ENOMEM},
 	[CALL_PERF] = {"perf_event_open", EMFILE},
 	[CALL_THREAD] = {"pthread_create", EAGAIN},
 	[CALL_WRITE] = {"write", ENOSPC},
@@ -203,6 +206,20 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)
 {
 	REAL(pthread_create);
 	return fails(CALL_THREAD, CALLER) ? EAGAIN : real(thread, attr, start, arg);
+}
+
+static bool is_iterator(int fd)
+{
+	char path[32], target[32] = "";
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return readlink(path, target, sizeof(target) - 1) > 0 && strcmp(target, "anon_inode:bpf_iter") == 0;
+}
+
+ssize_t read(int fd, void *buf, size_t n)
+{
+	REAL(read);
+	return wanted == CALL_ITERATOR && is_iterator(fd) && fails(CALL_ITERATOR, CALLER) ? -1 : real(fd, buf, n);
 }
 
 static bool can_be_full(int fd)

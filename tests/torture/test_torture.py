@@ -216,6 +216,17 @@ def test_row_06_the_first_run_asks_the_kernel_again(tmp_path):
         assert failed == 1 and calls > sound, f"attached {calls} times with one failure at {at}, {sound} times without"
 
 
+def test_row_06_the_sequence_numbers_cannot_be_taken(tmp_path):
+    """The run goes on without a ledger and says why: books without the numbers that they begin with would be wrong."""
+    d = Faulty(tmp_path / "faulty", "copyledgerd", "bpf_iter", 1).start()
+    result = check_result(d.run(mode="one-copy", **SHORT))
+    assert result["state"] == "done" and result["ledger"] is None, result["ledger"]["balance"]
+    assert "sequence numbers" in result["ledger_reason"] and "memory" in result["ledger_reason"], result["ledger_reason"]
+    assert "no_ledger" in [w["code"] for w in result["warnings"]]
+    check_books(check_result(d.run_moving(mode="one-copy", **SHORT)))
+    assert d.stop() == 0 and d.counted(2) == 1
+
+
 # ---- sudden ends ----
 
 @pytest.fixture
