@@ -430,6 +430,18 @@ static int zerocopy_once(int tx, int rx)
 	return recvmsg(tx, &msg, MSG_ERRQUEUE | MSG_DONTWAIT) < 0 ? -errno : 0;
 }
 
+/* Should a filter drop what goes to 127.0.0.1, the daemon is not to wait for it as long as TCP does. */
+static int limit_waits(int fd)
+{
+	static const struct timeval limit = {.tv_sec = 1};
+
+	return setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0 ||
+			       setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) < 0
+		       ? -errno
+		       : 0;
+}
+
+/* What is accepted has the listener's limits. */
 static int tcp_pair(int *ret_tx, int *ret_rx)
 {
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -437,8 +449,9 @@ static int tcp_pair(int *ret_tx, int *ret_rx)
 	_cleanup_close_ int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	_cleanup_close_ int tx = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	if (listener < 0 || tx < 0 || bind(listener, (struct sockaddr *)&a, len) < 0 ||
-		listen(listener, 1) < 0 || getsockname(listener, (struct sockaddr *)&a, &len) < 0 ||
+	if (listener < 0 || tx < 0 || limit_waits(listener) < 0 || limit_waits(tx) < 0 ||
+		bind(listener, (struct sockaddr *)&a, len) < 0 || listen(listener, 1) < 0 ||
+		getsockname(listener, (struct sockaddr *)&a, &len) < 0 ||
 		connect(tx, (struct sockaddr *)&a, len) < 0)
 		return -errno;
 	*ret_rx = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
