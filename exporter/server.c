@@ -24,7 +24,7 @@ struct server {
 	sd_event *event;
 	struct scraper *scraper;
 	struct MHD_Daemon *http;
-	sd_event_source *io, *again, *timer;
+	sd_event_source *io, *again, *timer, *pause;
 	sd_event_source *listener[LISTENERS];
 	size_t n_listeners;
 	struct connection *oldest, **end; /* in the order of their coming */
@@ -180,8 +180,13 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 
 	while (s->oldest && s->oldest->since + SERVER_LIFE_MS * 1000ULL <= now)
 		end_oldest(s);
-	set_listening(s, SD_EVENT_ON);
 	turn(s);
+	return 0;
+}
+
+static int on_pause_over(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	set_listening(userdata, SD_EVENT_ON);
 	return 0;
 }
 
@@ -212,8 +217,8 @@ static int on_listener(sd_event_source *source, int fd, uint32_t events, void *u
 	turn(s);
 	if (r == -EMFILE || r == -ENFILE || r == -ENOMEM || r == -ENOBUFS) {
 		set_listening(s, SD_EVENT_OFF);
-		sd_event_source_set_time_relative(s->timer, PAUSE_USEC);
-		sd_event_source_set_enabled(s->timer, SD_EVENT_ONESHOT);
+		sd_event_source_set_time_relative(s->pause, PAUSE_USEC);
+		sd_event_source_set_enabled(s->pause, SD_EVENT_ONESHOT);
 	}
 	return 0;
 }
@@ -240,7 +245,12 @@ static int start_http(struct server *s)
 		r = sd_event_source_set_enabled(s->again, SD_EVENT_OFF);
 	if (r >= 0)
 		r = sd_event_add_time(s->event, &s->timer, CLOCK_MONOTONIC, 0, 10000, on_timer, s);
-	return r < 0 ? r : sd_event_source_set_enabled(s->timer, SD_EVENT_OFF);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(s->timer, SD_EVENT_OFF);
+	/* its own: the timer is switched off with the last connection, and the listeners would stay off */
+	if (r >= 0)
+		r = sd_event_add_time(s->event, &s->pause, CLOCK_MONOTONIC, 0, 10000, on_pause_over, s);
+	return r < 0 ? r : sd_event_source_set_enabled(s->pause, SD_EVENT_OFF);
 }
 
 int server_new(sd_event *event, struct scraper *scraper, struct server **ret, struct fault *reterr)
@@ -269,6 +279,7 @@ struct server *server_free(struct server *s)
 	sd_event_source_disable_unref(s->io);
 	sd_event_source_disable_unref(s->again);
 	sd_event_source_disable_unref(s->timer);
+	sd_event_source_disable_unref(s->pause);
 	if (s->http)
 		MHD_stop_daemon(s->http); /* each connection is forgotten */
 	sd_event_unref(s->event);

@@ -261,6 +261,48 @@ def test_a_thousand_idle_connections_keep_nobody_out(exporter):
     assert wait_for(lambda: exporter.descriptors() < 32, seconds=30)
 
 
+def inode(port, peer=0):
+    """Of the socket at this port that listens, or that is connected with that port; 0 until it is accepted."""
+    for line in Path("/proc/net/tcp").read_text().splitlines():
+        fields = line.split()
+        if fields[1].endswith(f":{port:04X}") and fields[2].endswith(f":{peer:04X}"):
+            return int(fields[9])
+    return 0
+
+
+def waits_for(exporter, socket_inode):
+    """Whether the exporter would be told of an event of that socket: it is in one of its epoll sets."""
+    for path in Path(f"/proc/{exporter.process.pid}/fdinfo").iterdir():
+        with contextlib.suppress(OSError):  # closed in between
+            if f" ino:{socket_inode:x} " in path.read_text():
+                return True
+    return False
+
+
+@contextlib.contextmanager
+def no_more_descriptors(exporter):
+    """Its next one would be over its limit."""
+    pid = exporter.process.pid
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    taken = {int(n) for n in os.listdir(f"/proc/{pid}/fd")}
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (min(set(range(len(taken) + 1)) - taken), limits[1]))
+    yield
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+
+
+def test_the_last_connection_ends_while_there_are_no_descriptors(tmp_path):
+    """It pauses with accepting then; what ends the pause does not go with the connection."""
+    with exporting(tmp_path / "none.sock", tmp_path) as e, e.connect() as last:
+        assert wait_for(lambda: inode(e.port, last.getsockname()[1])), "taken"
+        listener = inode(e.port)
+        assert waits_for(e, listener)
+        with no_more_descriptors(e), e.connect():
+            assert wait_for(lambda: not waits_for(e, listener)), "the pause"
+            last.shutdown(socket.SHUT_WR)
+            assert ended(last)
+        assert e.scrape()["copyledger_up"] == 0
+
+
 def test_slow_clients(exporter):
     """Those that send a byte now and then are served no longer than a connection may live; others are served meanwhile."""
     request, over = b"GET /metrics HTTP/1.1\r\nHost: x\r\nX-Slow: " + b"a" * 10000, threading.Event()
