@@ -40,9 +40,16 @@ static const struct member number_members[] = {
 	{},
 };
 
+struct interval {
+	double median, low, high, coverage; /* NAN: not known */
+};
+
+static const struct interval unknown = {NAN, NAN, NAN, NAN};
+
 struct cell {
-	json_object *samples; /* array of SweepSample */
-	const char *stopped;  /* NULL: it goes on */
+	json_object *samples;       /* array of SweepSample */
+	struct interval throughput; /* of these samples: kept, since a bootstrap takes its time */
+	const char *stopped;        /* NULL: it goes on */
 	uint32_t failures;
 };
 
@@ -495,13 +502,9 @@ static double median_of(const struct cell *cell, const char *name)
 	return median;
 }
 
-struct interval {
-	double median, low, high, coverage; /* NAN: not known */
-};
-
 static struct interval interval_of(const struct sweep *s, const struct cell *cell, const char *name)
 {
-	struct interval i = {NAN, NAN, NAN, NAN};
+	struct interval i = unknown;
 	double values[LIMIT_SWEEP_REPEAT];
 	size_t n = figures(cell, name, values);
 
@@ -512,13 +515,12 @@ static struct interval interval_of(const struct sweep *s, const struct cell *cel
 	return i;
 }
 
-static bool converged(const struct sweep *s, const struct cell *cell)
+static bool converged(const struct cell *cell)
 {
-	struct interval i;
+	struct interval i = cell->throughput;
 
 	if (n_samples(cell) - cell->failures < SWEEP_REPEATS_MIN)
 		return false;
-	i = interval_of(s, cell, "throughput_gbps");
 	return i.median - i.low <= SWEEP_WITHIN * i.median && i.high - i.median <= SWEEP_WITHIN * i.median;
 }
 
@@ -526,7 +528,7 @@ static const char *stop(const struct sweep *s, const struct cell *cell)
 {
 	uint32_t n = n_samples(cell);
 
-	if (converged(s, cell))
+	if (converged(cell))
 		return "converged";
 	if (cell->failures == n && n >= MIN(SWEEP_REPEATS_MIN, s->plan.repeat))
 		return "failed";
@@ -552,18 +554,25 @@ static int add_sample(struct sweep *s, uint32_t cell, json_object *sample)
 	struct cell *c = &s->cells[cell];
 
 	c->failures += !sound(sample);
-	if (json_push(c->samples, sample) < 0)
-		return -ENOMEM;
+	return json_push(c->samples, sample);
+}
+
+/* What the samples of a cell come to, once all that there are have been added. */
+static void judge(struct sweep *s, uint32_t cell)
+{
+	struct cell *c = &s->cells[cell];
+
+	c->throughput = interval_of(s, c, "throughput_gbps");
 	c->stopped = stop(s, c);
 	if (c->stopped)
 		s->ended[s->n_ended++] = cell;
-	return 0;
 }
 
 int sweep_take(struct sweep *s, uint32_t cell, json_object *document)
 {
 	const char *state = text(document, "state"), *id = text(document, "id"), *code;
 	json_object *sample;
+	int r;
 
 	if (cell >= s->n_cells)
 		return -ENOENT;
@@ -574,7 +583,10 @@ int sweep_take(struct sweep *s, uint32_t cell, json_object *document)
 	if (s->cells[cell].stopped || has_run(&s->cells[cell], id))
 		return -EEXIST;
 	sample = sample_new(document);
-	return sample ? add_sample(s, cell, sample) : -ENOMEM;
+	r = sample ? add_sample(s, cell, sample) : -ENOMEM;
+	if (r == 0)
+		judge(s, cell);
+	return r;
 }
 
 /* ---- rows ---- */
@@ -661,8 +673,7 @@ json_object *sweep_row(const struct sweep *s, uint32_t cell, bool whole)
 		json_add_u64(row, "repeats", n_samples(c)) < 0 ||
 		json_add_u64(row, "failures", c->failures) < 0 ||
 		json_add_str(row, "reason", first_reason(c)) < 0 ||
-		add_interval(row, "throughput_gbps", interval_of(s, c, "throughput_gbps")) < 0 ||
-		add_latency(row, c) < 0 ||
+		add_interval(row, "throughput_gbps", c->throughput) < 0 || add_latency(row, c) < 0 ||
 		json_add_double(row, "copies_per_byte", median_of(c, "copies_per_byte")) < 0 ||
 		json_add_str(row, "verdict", verdict_of(c)) < 0 ||
 		json_object_object_add(row, "balanced", balanced_of(c)) < 0 ||
@@ -678,15 +689,19 @@ int sweep_restore(struct sweep *s, json_object *row)
 	int r = 0;
 
 	if (!json_object_is_type(samples, json_type_array) || !json_object_is_type(cell, json_type_int) ||
-		index < 0 || index >= s->n_cells)
+		index < 0 || index >= s->n_cells || n_samples(&s->cells[index]) > 0 ||
+		json_object_array_length(samples) > s->plan.repeat)
 		return -EBADMSG;
 	for (size_t i = 0; r == 0 && i < json_object_array_length(samples); i++) {
 		json_object *sample = json_object_array_get_idx(samples, i);
 
-		if (!text(sample, "id") || s->cells[index].stopped)
+		if (!text(sample, "id"))
 			return -EBADMSG;
 		r = add_sample(s, index, json_object_get(sample));
 	}
+	/* once: it went on after each sample but the last, or there would be no more of them */
+	if (r == 0)
+		judge(s, index);
 	return r;
 }
 
@@ -707,6 +722,7 @@ int sweep_new(const struct sweep_plan *plan, struct sweep **ret)
 	if (!s->cells || !s->ended || !s->order)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < s->n_cells; i++) {
+		s->cells[i].throughput = unknown;
 		s->cells[i].samples = json_object_new_array();
 		if (!s->cells[i].samples)
 			return -ENOMEM;

@@ -76,7 +76,7 @@ bool sweep_has(const struct sweep *s, uint32_t cell, const char *run);
 
 /* Type SweepCell; whole: with its runs. The caller owns it. NULL: no memory. */
 json_object *sweep_row(const struct sweep *s, uint32_t cell, bool whole);
-/* Takes a whole row's runs back. -EBADMSG: not a row of this plan. */
+/* Takes a whole row's runs back. -EBADMSG: not a row of this plan, or its cell has runs already. */
 int sweep_restore(struct sweep *s, json_object *row);
 
 struct sweep_counts {

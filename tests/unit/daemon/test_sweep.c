@@ -3,6 +3,7 @@
 #include "fake_run.h"
 
 #include "limit.h"
+#include "stats.h"
 #include "store.h"
 #include "sweep.h"
 
@@ -387,8 +388,57 @@ static void rows_sum_up_their_runs(void **state)
 	assert_int_equal(sweep_restore(again, row), 0);
 	restored = sweep_row(again, 3, true);
 	assert_string_equal(json_object_to_json_string(row), json_object_to_json_string(restored));
+	assert_int_equal(sweep_restore(again, row), -EBADMSG); /* has its runs */
 	json_add_u64(row, "cell", 48);
 	assert_int_equal(sweep_restore(again, row), -EBADMSG);
+}
+
+static void a_row_has_no_more_runs_than_the_plan(void **state)
+{
+	_cleanup_(sweep_freep) struct sweep *s = sweep_of("{\"repeat\":4}"),
+					    *fewer = sweep_of("{\"repeat\":3}");
+	_cleanup_json_ json_object *row = NULL;
+
+	for (int i = 0; i < 4; i++)
+		take(s, 3, "done", 10 * i);
+	row = sweep_row(s, 3, true);
+	assert_int_equal(sweep_restore(fewer, row), -EBADMSG);
+	json_object_array_del_idx(json_at(row, "samples"), 3, 1);
+	assert_int_equal(sweep_restore(fewer, row), 0);
+	assert_string_equal(stopped(fewer, 3), "repeats");
+}
+
+/* By the linker's --wrap: see the Makefile. */
+static unsigned int bootstraps;
+
+__typeof__(stats_bootstrap_median_interval) __real_stats_bootstrap_median_interval;
+__typeof__(stats_bootstrap_median_interval) __wrap_stats_bootstrap_median_interval;
+
+int __wrap_stats_bootstrap_median_interval(const double *values, size_t n, double level,
+	unsigned int resamples, uint64_t seed, double *ret_low, double *ret_high)
+{
+	bootstraps++;
+	return __real_stats_bootstrap_median_interval(values, n, level, resamples, seed, ret_low, ret_high);
+}
+
+/* Who may only read can ask for it, and the daemon does nothing else meanwhile. */
+static void a_restored_cell_costs_one_bootstrap(void **state)
+{
+	_cleanup_(sweep_freep) struct sweep *s = sweep_of("{\"repeat\":100}"),
+					    *again = sweep_of("{\"repeat\":100}");
+	_cleanup_json_ json_object *row = NULL, *restored = NULL, *once_more = NULL;
+
+	for (unsigned int i = 0; i < LIMIT_SWEEP_REPEAT; i++)
+		assert_int_equal(take(s, 3, "done", 10 + (i * 37 % 100)), 0);
+	row = sweep_row(s, 3, true);
+	assert_string_equal(stopped(s, 3), "repeats");
+	bootstraps = 0;
+	assert_int_equal(sweep_restore(again, row), 0);
+	restored = sweep_row(again, 3, true);
+	once_more = sweep_row(again, 3, true);
+	assert_int_equal(bootstraps, 1);
+	assert_string_equal(json_object_to_json_string(row), json_object_to_json_string(restored));
+	assert_string_equal(json_object_to_json_string(row), json_object_to_json_string(once_more));
 }
 
 /* ---- through the manager ---- */
@@ -677,6 +727,8 @@ int main(void)
 		cmocka_unit_test(failures_are_samples_with_a_reason),
 		cmocka_unit_test(what_is_no_sample),
 		cmocka_unit_test(rows_sum_up_their_runs),
+		cmocka_unit_test(a_row_has_no_more_runs_than_the_plan),
+		cmocka_unit_test(a_restored_cell_costs_one_bootstrap),
 		WITH_BENCH(a_sweep_runs_to_its_end_and_is_told),
 		WITH_BENCH(another_run_goes_between),
 		WITH_BENCH(every_run_fails_and_the_sweep_goes_on),
