@@ -133,7 +133,7 @@ $(O)/unit/%: tests/unit/%.c $(UNIT_LIB)
 	$(say) TEST $@
 	$(Q)$(CC) $(CFLAGS_ALL) $(INC_daemon) -MMD -MP $< $(UNIT_LIB) -o $@ $(LDFLAGS_ALL) $(LIBS_daemon) -lcmocka
 # It counts the calls.
-$(O)/unit/daemon/test_sweep: LDFLAGS_ALL += -Wl,--wrap=stats_bootstrap_median_interval
+$(O)/unit/daemon/test_sweep: LDFLAGS_ALL += -Wl,--wrap=stats_bootstrap_median_interval,--wrap=sweep_count
 unit-programs: $(UNIT_BIN)
 
 # Fuzzers: what the daemon reads with all of the daemon, what the command reads with all of the command; built by clang.

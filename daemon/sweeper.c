@@ -135,7 +135,7 @@ static int keep_in_memory(struct sweeper *sw, const struct active *a, json_objec
 {
 	int r = 0;
 
-	for (uint32_t i = 0; r == 0 && i < sweep_count(a->sweep).cells; i++) {
+	for (uint32_t i = 0; r == 0 && i < sweep_plan_cells(sweep_plan(a->sweep)); i++) {
 		_cleanup_json_ json_object *row = sweep_row(a->sweep, i, true);
 
 		r = row ? store_put_sweep(sw->memory, doc, row, reterr) : -ENOMEM;
@@ -589,7 +589,7 @@ static int add_cells(json_object *doc, const struct sweep *sweep)
 {
 	_cleanup_json_ json_object *rows = json_object_new_array();
 
-	for (uint32_t i = 0; rows && i < sweep_count(sweep).cells; i++)
+	for (uint32_t i = 0; rows && i < sweep_plan_cells(sweep_plan(sweep)); i++)
 		if (json_push(rows, sweep_row(sweep, i, true)) < 0)
 			return -ENOMEM;
 	return json_add(doc, "cells", TAKE_PTR(rows));

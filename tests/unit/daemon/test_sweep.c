@@ -409,16 +409,24 @@ static void a_row_has_no_more_runs_than_the_plan(void **state)
 }
 
 /* By the linker's --wrap: see the Makefile. */
-static unsigned int bootstraps;
+static unsigned int bootstraps, counts;
 
 __typeof__(stats_bootstrap_median_interval) __real_stats_bootstrap_median_interval;
 __typeof__(stats_bootstrap_median_interval) __wrap_stats_bootstrap_median_interval;
+__typeof__(sweep_count) __real_sweep_count;
+__typeof__(sweep_count) __wrap_sweep_count;
 
 int __wrap_stats_bootstrap_median_interval(const double *values, size_t n, double level,
 	unsigned int resamples, uint64_t seed, double *ret_low, double *ret_high)
 {
 	bootstraps++;
 	return __real_stats_bootstrap_median_interval(values, n, level, resamples, seed, ret_low, ret_high);
+}
+
+struct sweep_counts __wrap_sweep_count(const struct sweep *s)
+{
+	counts++;
+	return __real_sweep_count(s);
 }
 
 /* Who may only read can ask for it, and the daemon does nothing else meanwhile. */
@@ -539,6 +547,18 @@ static void a_sweep_runs_to_its_end_and_is_told(void **state)
 	assert_string_equal(str(r.message[r.n - 1], "parameters/summary/state"), "done");
 	assert_null(json_at(r.message[r.n - 1], "continues"));
 	forget(&r);
+}
+
+/* It looks at every run of every cell. */
+static void a_reply_counts_the_runs_once(void **state)
+{
+	struct bench *b = *state;
+	char id[32];
+
+	start_small(b, id);
+	counts = 0;
+	check_summary(b, "running", 0, 0);
+	assert_int_equal(counts, 1);
 }
 
 static void another_run_goes_between(void **state)
@@ -730,6 +750,7 @@ int main(void)
 		cmocka_unit_test(a_row_has_no_more_runs_than_the_plan),
 		cmocka_unit_test(a_restored_cell_costs_one_bootstrap),
 		WITH_BENCH(a_sweep_runs_to_its_end_and_is_told),
+		WITH_BENCH(a_reply_counts_the_runs_once),
 		WITH_BENCH(another_run_goes_between),
 		WITH_BENCH(every_run_fails_and_the_sweep_goes_on),
 		WITH_BENCH(a_killed_daemon_loses_no_run),
