@@ -610,7 +610,14 @@ static struct verdict verdict_of(const struct run_facts *f, const struct lg_coun
 		v.from = "the completions";
 		copied = c->zc_bytes_copied;
 	}
-	v.copied_share = looked_at ? (double)copied / looked_at : -1;
+	if (!looked_at) { /* no hook of the path ran */
+		v.from = "the completions";
+		copied = c->zc_bytes_copied;
+		looked_at = c->zc_bytes_done;
+	}
+	if (!looked_at)
+		return (struct verdict){"none", "neither the ledger nor a completion: no byte was seen", -1};
+	v.copied_share = (double)copied / looked_at;
 	v.verdict = v.copied_share >= 0.999 ? "copied" : v.copied_share <= 0.001 ? "zero-copied" : "mixed";
 	return v;
 }

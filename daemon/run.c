@@ -251,11 +251,7 @@ static void child_ended(const siginfo_t *how, void *userdata)
 static int on_tick(sd_event_source *s, uint64_t usec, void *userdata)
 {
 	struct run *r = userdata;
-	uint64_t moved = result_counts(child_shm(r->child), r->spec.threads, false).bytes_received;
 
-	if (moved != r->moved)
-		r->moved_at = now_ns(CLOCK_MONOTONIC);
-	r->moved = moved;
 	r->changed(r, r->userdata);
 	sd_event_source_set_time_relative(s, TICK_MS * 1000);
 	sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
@@ -265,8 +261,9 @@ static int on_tick(sd_event_source *s, uint64_t usec, void *userdata)
 /* What is left of a phase's bytes may need long on a slow path. */
 static bool drains(const struct run *r)
 {
-	return (r->phase == PHASE_WARMUP || r->phase == PHASE_MEASURING) &&
-	       now_ns(CLOCK_MONOTONIC) - r->moved_at < STALL_MS * NS_PER_MS;
+	uint64_t moved = __atomic_load_n(&child_shm(r->child)->moved_ns, __ATOMIC_RELAXED);
+
+	return r->phase >= PHASE_WARMUP && now_ns(CLOCK_MONOTONIC) - moved < STALL_MS * NS_PER_MS;
 }
 
 static int on_limit(sd_event_source *s, uint64_t usec, void *userdata)

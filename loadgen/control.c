@@ -19,7 +19,9 @@
 #define START_NS (10000 * MS) /* for all threads to be set up: below the daemon's limit */
 /* Without a byte while lanes drain: longer than a lane may starve for pinned memory, which says so itself. */
 #define STALL_NS (4000 * MS)
-#define CLOSE_NS (15000 * MS) /* above the sum of what lane_close waits for */
+#define LOOK_NS (500 * MS)    /* between two looks at the kernel's counts of all lanes */
+#define CLOSE_NS (15000 * MS) /* without a byte: above the sum of what lane_close waits for */
+#define CLOSE_LOOK_NS (100 * MS)
 #define FIRST_BYTE_NS (5000 * MS)
 #define FIRST_BYTE_LOOK_MS 20
 #define SEND_S 10 /* for a daemon that does not read */
@@ -159,25 +161,52 @@ static uint64_t bytes_moved(const struct control *c)
 	return sum;
 }
 
+static uint64_t bytes_moved_by_kernel(const struct control *c)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < c->crew.lanes; i++)
+		if (crew_has(&c->crew, i))
+			sum += lane_kernel_bytes(c->sockets[i]);
+	return sum;
+}
+
+/* What has moved, by the lanes' counts and by the kernel's, which a call of a large message and a low-water
+ * mark keep from the lanes for long. */
+struct progress {
+	uint64_t moved, by_kernel, looked, since;
+};
+
+/* For how long nothing has moved, in ns. The daemon is told: it waits as long. */
+static uint64_t idle_ns(struct control *c, struct progress *p)
+{
+	uint64_t now = clock_now_ns(), moved = bytes_moved(c), by_kernel = p->by_kernel;
+
+	if (now - p->looked > LOOK_NS) {
+		by_kernel = bytes_moved_by_kernel(c);
+		p->looked = now;
+	}
+	if (moved != p->moved || by_kernel != p->by_kernel)
+		p->since = now;
+	p->moved = moved;
+	p->by_kernel = by_kernel;
+	__atomic_store_n(&c->shm->moved_ns, p->since, __ATOMIC_RELAXED);
+	return now - p->since;
+}
+
 /* Senders end after their message; receivers take what is left. As long as bytes move, there is no limit. */
 static int drain(struct control *c, struct fault *reterr)
 {
-	uint64_t moved = bytes_moved(c), since = clock_now_ns();
+	struct progress p = {.since = clock_now_ns()};
 	int r;
 
 	crew_stop(&c->crew);
 	while (crew_busy(&c->crew)) {
-		uint64_t now = clock_now_ns(), sum = bytes_moved(c);
-
-		if (sum != moved) {
-			moved = sum;
-			since = now;
-		} else if (now - since > STALL_NS) {
+		if (idle_ns(c, &p) > STALL_NS)
 			return fault_set(reterr, -ETIMEDOUT, "stalled", "",
 				"%u of %u lane threads hang: no byte has moved for %" PRIu64
 				" s after the end",
 				crew_busy(&c->crew), c->crew.active, STALL_NS / 1000 / MS);
-		}
 		crew_kick(&c->crew);
 		r = control_wait(c, MS, reterr);
 		if (r < 0)
@@ -252,14 +281,16 @@ static void reset_histograms(struct control *c)
 	}
 }
 
-/* Stamps are turned into CLOCK_MONOTONIC by their distance from now. */
-static uint64_t last_receive_ns(const struct control *c)
+/* The last byte's receive; of senders whose receivers are on another host, its send. Stamps are turned into
+ * CLOCK_MONOTONIC by their distance from now. */
+static uint64_t last_move_ns(const struct control *c)
 {
 	uint64_t now = clock_now_ns(), stamp = clock_stamp(), age = UINT64_MAX;
 
 	for (uint32_t i = 0; i < c->crew.lanes; i++)
-		if (crew_has(&c->crew, i) && c->crew.workload->receives[c->crew.lane[i].role])
-			age = MIN(age, clock_stamp_to_ns(stamp - c->crew.lane[i].last_receive));
+		if (crew_has(&c->crew, i) &&
+			(c->crew.split || c->crew.workload->receives[c->crew.lane[i].role]))
+			age = MIN(age, clock_stamp_to_ns(stamp - c->crew.lane[i].last_move));
 	return age == UINT64_MAX ? 0 : now - age;
 }
 
@@ -287,18 +318,25 @@ static int go_measure(struct control *c, struct fault *reterr)
 	snapshot(c, offsetof(struct lg_side, at_end));
 	/* A flow that stood still at the end did so in the window: its silence is not cut off. After the
 	 * snapshot, which is read from then on. */
-	__atomic_store_n(&c->shm->end_ns, MAX(last_receive_ns(c), c->stopped_ns), __ATOMIC_RELEASE);
+	__atomic_store_n(&c->shm->end_ns, MAX(last_move_ns(c), c->stopped_ns), __ATOMIC_RELEASE);
 	return report(c, LG_MEASURED);
 }
 
 static int go_close(struct control *c, struct fault *reterr)
 {
+	struct progress p = {.since = clock_now_ns()};
 	int r;
 
 	crew_release(&c->crew, CREW_CLOSE);
-	r = wait_parked(c, CLOSE_NS, "close", reterr);
-	if (r < 0)
-		return r;
+	while (crew_busy(&c->crew)) {
+		if (idle_ns(c, &p) > CLOSE_NS)
+			return fault_set(reterr, -ETIMEDOUT, "timeout", "",
+				"%u of %u lane threads did not close in %" PRIu64 " s", crew_busy(&c->crew),
+				c->crew.active, CLOSE_NS / 1000 / MS);
+		r = control_wait(c, CLOSE_LOOK_NS, reterr);
+		if (r < 0)
+			return r;
+	}
 	r = crew_error(&c->crew, reterr);
 	return r < 0 ? r : report(c, LG_DONE);
 }

@@ -17,7 +17,7 @@ static int run_workload(struct lane *ln)
 {
 	int r;
 
-	ln->last_receive = clock_stamp();
+	ln->last_move = clock_stamp();
 	ln->in.ended = 0;
 	__atomic_store_n(&ln->running, 1, __ATOMIC_RELEASE);
 	r = ln->crew->workload->run[ln->role](ln);

@@ -11,7 +11,8 @@
 #include "lane.h"
 #include "peer.h"
 
-#define CLOSE_MS 5000  /* for the completions, and again for the peer's FIN */
+#define CLOSE_MS 5000 /* without a byte: for the completions, and again for the peer's FIN */
+#define CLOSE_LOOK_MS 100
 #define SETTLE_MS 1000 /* for the last acknowledgement */
 
 #define PAGE 4096u
@@ -323,17 +324,42 @@ static void tear_down(struct lane *ln)
 	ln->fd = close_fd(ln->fd);
 }
 
+uint64_t lane_kernel_bytes(int fd)
+{
+	struct tcp_info info = {};
+	socklen_t len = sizeof(info);
+
+	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0
+		       ? 0
+		       : info.tcpi_bytes_acked + info.tcpi_bytes_received;
+}
+
+/* What is queued goes on moving after the last call, for long on a slow path. */
+struct patience {
+	uint64_t bytes, deadline;
+};
+
+static int has_patience(const struct lane *ln, struct patience *p)
+{
+	uint64_t now = clock_now_ns(), bytes = lane_kernel_bytes(ln->fd);
+
+	if (bytes != p->bytes || !p->deadline)
+		p->deadline = now + CLOSE_MS * 1000000ULL;
+	p->bytes = bytes;
+	return now < p->deadline;
+}
+
 static int collect_completions(struct lane *ln)
 {
 	const struct lg_counts *now = &ln->side->now;
-	uint64_t deadline = clock_now_ns() + CLOSE_MS * 1000000ULL;
+	struct patience patience = {};
 	int r;
 
 	while (now->zc_done < now->zc_sends) {
 		r = ln->mode->reap(ln, 20);
 		if (r < 0)
 			return lane_fail(ln, r, ln->call);
-		if (r || clock_now_ns() < deadline)
+		if (r || has_patience(ln, &patience))
 			continue;
 		snprintf(ln->side->error_text, sizeof(ln->side->error_text),
 			"%llu of %llu zero-copy sends have not completed within %d s",
@@ -348,13 +374,16 @@ static int collect_completions(struct lane *ln)
 static int expect_end(struct lane *ln)
 {
 	struct pollfd p = {.fd = ln->fd, .events = POLLIN};
+	struct patience patience = {};
 	char byte;
 	ssize_t n;
 
 	do {
 		/* A low-water mark would hide the FIN from nobody: poll reports POLLIN at the end of the
 		 * stream. */
-		if (poll(&p, 1, CLOSE_MS) == 0)
+		while ((n = poll(&p, 1, CLOSE_LOOK_MS)) == 0 && has_patience(ln, &patience))
+			;
+		if (n == 0)
 			return lane_fail(ln, -ETIMEDOUT, "recv (the peer's FIN)");
 		n = recv(ln->fd, &byte, 1, MSG_DONTWAIT);
 	} while (n < 0 && (errno == EINTR || errno == EAGAIN));

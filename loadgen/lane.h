@@ -50,8 +50,9 @@ struct lane {
 	uint64_t mark; /* MESSAGE_LAST, if it is the last one of a phase and the receiver far away */
 
 	struct inbox in;
-	uint64_t
-		last_receive; /* clock_stamp of the last call that moved bytes, or of the phase's beginning */
+	/* clock_stamp of the last call that received, or of the phase's beginning; between two hosts of one that
+	 * sent, too */
+	uint64_t last_move;
 	uint32_t starved;     /* refusals in a row while nothing of this lane is outstanding */
 	const char *call;     /* what failed, if something does */
 
@@ -69,6 +70,9 @@ struct workload {
 	uint8_t sends[LG_SIDES], receives[LG_SIDES];
 	uint8_t back_to_back; /* the receiver gains from many messages a call */
 };
+
+/* Payload that the kernel has moved in a connection: acknowledged and received; 0: it does not say. */
+uint64_t lane_kernel_bytes(int fd);
 
 const struct workload *workload_find(const char *name); /* NULL: unknown */
 

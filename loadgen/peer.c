@@ -273,11 +273,16 @@ static int be_let_in(struct lg_shm *shm, uint32_t lane, int fd, struct fault *re
 static int connect_all(struct lg_shm *shm, int *fds, struct fault *reterr)
 {
 	uint32_t lanes = shm->plan.lanes;
-	int r = 0;
+	int r;
 
-	for (uint32_t i = 0; i < lanes && r == 0; i++)
+	/* The first one by itself: while its pings are answered nobody accepts, and the others would not all
+	 * have room in the queue. */
+	r = knock(&shm->plan, 0, &fds[LG_SENDER], reterr);
+	if (r == 0)
+		r = be_let_in(shm, 0, fds[LG_SENDER], reterr);
+	for (uint32_t i = 1; i < lanes && r == 0; i++)
 		r = knock(&shm->plan, i, &fds[i * LG_SIDES + LG_SENDER], reterr);
-	for (uint32_t i = 0; i < lanes && r == 0; i++)
+	for (uint32_t i = 1; i < lanes && r == 0; i++)
 		r = be_let_in(shm, i, fds[i * LG_SIDES + LG_SENDER], reterr);
 	return r;
 }

@@ -48,10 +48,10 @@ int64_t lane_receive(struct lane *ln, size_t max)
 		return 0;
 	if (n <= 0)
 		return lane_fail(ln, n ? (int)n : -ECONNRESET, ln->call);
-	ln->last_receive = clock_stamp();
+	ln->last_move = clock_stamp();
 	COUNT(now->recv_calls, 1);
 	COUNT(now->bytes_received, (uint64_t)n);
-	messages = ln->data ? inbox_take(&ln->in, ln->data, (size_t)n, ln->last_receive)
+	messages = ln->data ? inbox_take(&ln->in, ln->data, (size_t)n, ln->last_move)
 			    : inbox_skip(&ln->in, (size_t)n);
 	if (messages < 0)
 		return lane_fail(ln, (int)messages, "check");
@@ -120,6 +120,8 @@ int lane_send_message(struct lane *ln)
 		COUNT(now->send_calls, 1);
 		COUNT(now->bytes_sent, (uint64_t)n);
 	}
+	if (ln->crew->split)
+		ln->last_move = clock_stamp();
 	ln->sequence++;
 	if (++ln->slot == ln->out.slots)
 		ln->slot = 0;
@@ -231,7 +233,7 @@ static int rr_round(struct lane *ln)
 	r = receive_message(ln);
 	if (r < 0)
 		return r;
-	hist_record(&ln->side->round_trip, clock_stamp_to_ns(ln->last_receive - ln->stamp));
+	hist_record(&ln->side->round_trip, clock_stamp_to_ns(ln->last_move - ln->stamp));
 	return 0;
 }
 

@@ -32,7 +32,7 @@
 #include "../common/hist.h"
 #include "../common/macro.h"
 
-#define LG_VERSION 3
+#define LG_VERSION 4
 #define LG_FD_CONTROL 3
 #define LG_FD_SHM 4
 #define LG_FD_LISTENER 5 /* of a receiver whose sender is on another host */
@@ -168,6 +168,7 @@ struct lg_shm {
 	uint32_t ring;			 /* message buffers a sender of a deferred mode owns, else 1 */
 	uint64_t huge_bytes;		 /* of this process that lie in huge pages; UINT64_MAX: not known */
 	uint64_t start_ns, end_ns;	 /* CLOCK_MONOTONIC: the release; the last byte's receive, not before the stop */
+	uint64_t moved_ns;		 /* CLOCK_MONOTONIC: when bytes were last seen to move, while lanes drain or close */
 	char clock[16];			 /* source of the stamps: "tsc" or "monotonic" */
 	uint8_t latency_valid;		 /* 0: messages are too short to carry a stamp (under 16 bytes), or unseen */
 	uint8_t unseen;			 /* 1: the receiver discards the bytes: no sequence, content or stamp is checked */
