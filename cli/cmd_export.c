@@ -14,7 +14,8 @@ static const struct opt export_options[] = {
 	{"openmetrics", 0, NULL, NULL, NULL, OPT_LOCAL,
 		"samples with the time of their run, for 'promtool tsdb create-blocks-from openmetrics'"},
 	{"runs", 0, NULL, NULL, NULL, OPT_LOCAL, "with --csv: a row a run"},
-	{"output", 'o', "FILE", NULL, NULL, OPT_LOCAL, "write to a file, whole or not at all"},
+	{"output", 'o', "FILE", NULL, NULL, OPT_LOCAL,
+		"write to a file, whole or not at all; - is standard output"},
 	{},
 };
 

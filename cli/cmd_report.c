@@ -7,7 +7,8 @@
 #include "report.h"
 
 static const struct opt report_options[] = {
-	{"output", 'o', "FILE", NULL, NULL, OPT_LOCAL, "the file to write (default: report.html)"},
+	{"output", 'o', "FILE", NULL, NULL, OPT_LOCAL,
+		"the file to write, - for standard output (default: report.html)"},
 	{},
 };
 
@@ -15,16 +16,18 @@ static int write_report(struct cli *cli, const struct dataset *d, const char *fi
 {
 	_cleanup_(output_abandonp) struct output *o = NULL;
 	char no_figures[sizeof(((struct fault *)NULL)->text)] = "";
+	bool to_file;
 	int r;
 
-	r = output_open(file, NULL, &o, reterr);
+	r = output_open(file, cli->out.f, &o, reterr);
 	if (r < 0)
 		return r;
+	to_file = !output_is_standard(o);
 	r = report_write(d, output_stream(o), no_figures, sizeof(no_figures));
 	r = output_finish(TAKE_PTR(o), r, reterr);
 	if (r == 0 && *no_figures)
 		out_line(&cli->err, STYLE_NONE, "the report has no figures: %s", no_figures);
-	if (r == 0)
+	if (r == 0 && to_file)
 		out_line(&cli->out, STYLE_NONE, "%s", file);
 	return r;
 }

@@ -12,7 +12,7 @@ import subprocess
 
 import pytest
 
-from support import Daemon, check_result, running
+from support import BUILD, Daemon, check_result, running
 
 FIRST_TEN = ("implementation,message_size,threads,throughput_gbps,avg_latency_us,cycles,instructions,context_switches,"
              "cache_references,cache_misses")
@@ -219,6 +219,52 @@ def test_a_file_is_whole_or_untouched(daemon, tmp_path):
     assert file.read_text() == daemon.cli("export", "--csv").stdout and os.listdir(tmp_path) == ["out.csv"]
     missing = daemon.cli("export", "--csv", "-o", tmp_path / "no/where")
     assert missing.returncode == 1 and "No such file" in missing.stderr
+
+
+def test_a_link_stays_and_its_file_is_written(daemon, tmp_path):
+    (tmp_path / "files").mkdir()
+    file, link, dangling = tmp_path / "files/out.csv", tmp_path / "link", tmp_path / "dangling"
+    file.write_text("before")
+    link.symlink_to("files/out.csv")
+    assert daemon.cli("export", "nosuch", "--csv", "-o", link).returncode == 2 and file.read_text() == "before"
+    dangling.symlink_to("files/new.csv")
+    for path in (link, dangling):
+        done = daemon.cli("export", "--csv", "-o", path)
+        assert done.returncode == 0 and not done.stdout + done.stderr, done
+        assert path.is_symlink() and path.read_text() == daemon.cli("export", "--csv").stdout
+    assert sorted(os.listdir(tmp_path)) == ["dangling", "files", "link"]
+    assert sorted(os.listdir(tmp_path / "files")) == ["new.csv", "out.csv"]
+
+
+@pytest.mark.parametrize("command", [("export", "--csv"), ("report",)], ids=" ".join)
+def test_standard_output_by_its_names(daemon, tmp_path, command):
+    """A link as /dev/stdout is one, since root could destroy that: what standard output is goes on behind what it has."""
+    link = tmp_path / "stdout"
+    link.symlink_to("/proc/self/fd/1")
+    texts = []
+    for name in ("-", link):
+        with open(tmp_path / "file", "a+") as file:
+            file.write("before\n")
+            file.flush()
+            done = subprocess.run([BUILD / "copyledger", *command, "--output", name], stdout=file, stderr=subprocess.PIPE, text=True,
+                                  cwd=tmp_path, timeout=60, env={**daemon.env, "COPYLEDGER_SOCKET": str(daemon.socket)})
+            assert done.returncode == 0, done.stderr
+            file.seek(0)
+            texts.append(file.read())
+        assert link.is_symlink() and sorted(os.listdir(tmp_path)) == ["file", "stdout"]
+        (tmp_path / "file").unlink()
+    assert all(t.startswith("before\n" + {"export": FIRST_TEN, "report": "<!"}[command[0]]) for t in texts), [t[:200] for t in texts]
+    assert all(t.endswith({"export": "\n", "report": "</html>\n"}[command[0]]) for t in texts), [t[-200:] for t in texts]
+
+
+def test_an_open_file_is_not_replaced(daemon, tmp_path):
+    link = tmp_path / "stderr"
+    link.symlink_to("/proc/self/fd/2")
+    with open(tmp_path / "file", "w+") as file:
+        done = subprocess.run([BUILD / "copyledger", "export", "--csv", "--output", link], stdout=subprocess.PIPE, stderr=file, text=True,
+                              timeout=60, env={**daemon.env, "COPYLEDGER_SOCKET": str(daemon.socket)})
+        assert done.returncode == 0 and not done.stdout
+        assert file.read().startswith(FIRST_TEN) and link.is_symlink() and sorted(os.listdir(tmp_path)) == ["file", "stderr"]
 
 
 @pytest.mark.parametrize("args, status, words", [
