@@ -147,15 +147,27 @@ static json_object *distinct_runs(const struct dataset *d)
 	return runs;
 }
 
+/* How many rows from this one on are of its family. */
+static size_t family_size(size_t first)
+{
+	size_t n = 1;
+
+	while (first + n < ARRAY_SIZE(metrics) && str_eq(metrics[first + n].family, metrics[first].family))
+		n++;
+	return n;
+}
+
 int export_openmetrics(FILE *f, const struct dataset *d)
 {
 	_cleanup_json_ json_object *runs = distinct_runs(d);
 
-	for (size_t i = 0; i < ARRAY_SIZE(metrics); i++) {
-		if (i == 0 || !str_eq(metrics[i].family, metrics[i - 1].family))
-			put_family(f, &metrics[i]);
+	for (size_t i = 0, n; i < ARRAY_SIZE(metrics); i += n) {
+		n = family_size(i);
+		put_family(f, &metrics[i]);
+		/* run by run: the quantiles of one summary must stand together */
 		for (size_t k = 0; k < doc_length(runs) && !ferror(f); k++)
-			put_sample(f, &metrics[i], json_object_array_get_idx(runs, k));
+			for (size_t row = i; row < i + n; row++)
+				put_sample(f, &metrics[row], json_object_array_get_idx(runs, k));
 	}
 	fputs("# EOF\n", f);
 	return ferror(f) ? errno ? -errno : -EIO : 0;

@@ -152,6 +152,22 @@ def test_open_metrics_hold_the_runs(daemon, documents):
     assert sum(n == "copyledger_run_throughput_bytes_per_second" for n, _ in seen) == 8
 
 
+def test_the_reference_parser_takes_it(daemon, documents):
+    """It is strict: the samples of a family, and within it those of one set of labels, must stand together."""
+    parser = pytest.importorskip("prometheus_client.openmetrics.parser", reason="Debian's package python3-prometheus-client")
+    families = {f.name: f for f in parser.text_string_to_metric_families(daemon.cli("export", "--openmetrics").stdout)}
+    latency = families["copyledger_run_latency_seconds"]
+    assert latency.type == "summary" and latency.unit == "seconds"
+    found = {}
+    for sample in latency.samples:
+        found.setdefault(sample.labels["run"], {})[sample.labels["quantile"]] = sample.value
+    assert sorted(found) == sorted(documents)
+    for run, values in found.items():
+        expected = documents[run]["app"]["latency_us"]
+        assert values == pytest.approx({q: expected[p] / 1e6 for q, p in
+                                        (("0.5", "p50"), ("0.9", "p90"), ("0.99", "p99"), ("0.999", "p99_9"))})
+
+
 def test_prometheus_takes_it(daemon, tmp_path):
     promtool = shutil.which("promtool")
     if not promtool:
