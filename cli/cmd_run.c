@@ -81,7 +81,7 @@ static int cmd_run(struct cli *cli)
 
 	if (doc_flag(local, "overhead") == 1 || doc_at(local, "pairs"))
 		return overhead_run(cli);
-	if (doc_string(local, "peer") || doc_string(local, "via"))
+	if (doc_string(local, "peer") || doc_string(local, "via") || doc_string(local, "peer-address"))
 		return pair_run(cli);
 	r = client_connect(cli->socket, &c, &fault);
 	if (r == 0)

@@ -33,9 +33,10 @@ static int check_usage(const struct cli *cli, struct fault *reterr)
 
 	if (doc_flag(local, "overhead") != 1)
 		return refuse(reterr, "--pairs is of --overhead: it needs that, too");
-	if (doc_string(local, "peer") || doc_string(local, "via"))
-		return refuse(
-			reterr, "--overhead does not go with two hosts (--peer, --via): measure each alone");
+	if (doc_string(local, "peer") || doc_string(local, "via") || doc_string(local, "peer-address"))
+		return refuse(reterr,
+			"--overhead does not go with two hosts (--peer, --via, --peer-address): "
+			"measure each alone");
 	if (doc_flag(local, "detach") == 1)
 		return refuse(reterr,
 			"--overhead does not go with --detach: its runs are started from here, one by one");

@@ -49,6 +49,26 @@ static int call(struct pair_run *p, int s, const char *method, json_object *para
 	return r < 0 ? fail_side(p, s, &fault) : 0;
 }
 
+/* ---- what is asked ---- */
+
+static int refuse(struct pair_run *p, const char *text)
+{
+	return fault_set(&p->fault, -EINVAL, "usage", "", "%s", text);
+}
+
+static int check_usage(struct pair_run *p)
+{
+	json_object *local = p->cli->values.local;
+
+	if (!doc_string(local, "peer") && !doc_string(local, "via"))
+		return refuse(p, "--peer-address is of a run of two hosts: it needs --peer or --via, too");
+	if (doc_flag(local, "detach") == 1)
+		return refuse(p, "--detach does not go with two hosts: they are driven from here");
+	if (doc_at(p->cli->values.request, "path"))
+		return refuse(p, "--path does not go with two hosts: the path is the one between them");
+	return 0;
+}
+
 /* ---- reaching the other host ---- */
 
 static int resolve(struct pair_run *p, const char *host)
@@ -321,10 +341,8 @@ int pair_run(struct cli *cli)
 	struct pair_run p = {.cli = cli, .signals = signals};
 	int r, status;
 
-	if (doc_flag(cli->values.local, "detach") == 1)
-		r = fault_set(&p.fault, -EINVAL, "usage", "",
-			"--detach does not go with two hosts: they are driven from here");
-	else
+	r = check_usage(&p);
+	if (r == 0)
 		r = course(&p);
 	for (int s = HERE; s < SIDES && r < 0; s++)
 		cancel(&p, s);

@@ -6,7 +6,7 @@
 
 #define PAIR_SCHEMA "copyledger/pair/1"
 
-/* copyledger run with --peer or --via; an exit status. */
+/* copyledger run with --peer, --via or --peer-address; an exit status. */
 int pair_run(struct cli *cli);
 
 /* The one document (schema copyledger/pair/1) of two results, each of which may be NULL; owned by the caller.

@@ -258,6 +258,7 @@ def test_a_daemon_that_dies_meanwhile_is_3_with_what_there_is(tmp_path):
 @pytest.mark.parametrize("args, words", [
     (["--overhead", "--ledger", "off"], ["--ledger", "off"]), (["--overhead", "--detach"], ["--detach"]),
     (["--overhead", "--peer", "host"], ["--peer"]), (["--overhead", "--via", "true", "--peer-address", "::1"], ["--via"]),
+    (["--overhead", "--peer-address", "::1"], ["--overhead", "--peer-address"]),
     (["--overhead", "--pairs", "0"], ["--pairs", "1000", "0"]), (["--overhead", "--pairs", "1001"], ["--pairs", "1001"]),
     (["--overhead", "--pairs", "few"], ["--pairs", "few"]), (["--pairs", "3"], ["--overhead"]), (["--overhead=3"], ["--overhead"]),
     (["--overhead", "--size", "0"], ["size"]), (["--overhead", "--label", "x" * 65], ["label", "64"]),
