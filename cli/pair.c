@@ -20,7 +20,7 @@ enum { HERE, THERE, SIDES };
 static const char *const roles[SIDES] = {"sender", "receiver"};
 
 struct side {
-	struct client *c;
+	struct client *c;         /* NULL: not reached yet, or no more */
 	json_object *id, *result; /* {"id": ...} of its run; the document, when it has ended */
 	char state[16];
 	bool told;
@@ -41,12 +41,72 @@ static int fail_side(struct pair_run *p, int s, const struct fault *fault)
 		fault->text);
 }
 
+/* ---- calls, and what ends them ---- */
+
+/* A call that was left, or that went wrong on its way, is never answered in order: the connection is of no
+ * more use, and the bridge ends with it. */
+static void hang_up(struct side *side, int r)
+{
+	if (r < 0 && r != -EREMOTEIO)
+		side->c = client_free(side->c);
+}
+
+/* That it ended in between is no failure of ours. */
+static void cancel(struct pair_run *p, int s)
+{
+	struct side *side = &p->side[s];
+	json_object *reply = NULL;
+	struct fault fault;
+
+	if (!side->c || !side->id || side->result || side->told)
+		return;
+	side->told = true;
+	hang_up(side, client_call_waking(side->c, "CancelRun", side->id, p->signals, &reply, &fault));
+	json_object_put(reply);
+}
+
+/* What a Ctrl-C says: 0 to go on, to the end that the caller makes of it, or -EINTR to leave: there is
+ * nothing to be shown yet, or it is the second one. */
+static int take_signal(struct pair_run *p)
+{
+	struct signalfd_siginfo info;
+
+	if (read(p->signals, &info, sizeof(info)) != sizeof(info))
+		return 0;
+	if (!p->side[THERE].id)
+		return fault_set(&p->fault, -EINTR, "interrupted", "",
+			"interrupted before the receiver's daemon had started its run");
+	if (p->interrupts++)
+		return fault_set(&p->fault, -EINTR, "interrupted", "", "left: both runs end by themselves");
+	out_line(&p->cli->err, STYLE_NONE, "cancelling both runs; once more leaves without waiting for them");
+	return 0;
+}
+
+/* The first Ctrl-C ends the sender, whose last message ends the receiver. Not amid a call of the sender's. */
+static void heed(struct pair_run *p)
+{
+	if (p->interrupts)
+		cancel(p, HERE);
+}
+
 static int call(struct pair_run *p, int s, const char *method, json_object *parameters, json_object **ret)
 {
+	struct side *side = &p->side[s];
 	struct fault fault = {};
-	int r = client_call(p->side[s].c, method, parameters, ret, &fault);
+	int r;
 
-	return r < 0 ? fail_side(p, s, &fault) : 0;
+	if (!side->c)
+		return fault_set(&p->fault, -ECONNRESET, "unreachable", "",
+			"the %s's daemon does not answer any more", roles[s]);
+	r = client_call_waking(side->c, method, parameters, p->signals, ret, &fault);
+	while (r == -EINTR && take_signal(p) == 0) {
+		if (s == THERE)
+			heed(p); /* now: it may be the only one that can still be told */
+		r = client_await(side->c, p->signals, ret, &fault);
+	}
+	hang_up(side, r);
+	heed(p);
+	return r < 0 && r != -EINTR ? fail_side(p, s, &fault) : r;
 }
 
 /* ---- what is asked ---- */
@@ -184,32 +244,16 @@ static int look(struct pair_run *p, int s)
 	return 0;
 }
 
-/* That it ended in between is no failure of ours. */
-static void cancel(struct pair_run *p, int s)
-{
-	struct side *side = &p->side[s];
-	json_object *reply = NULL;
-	struct fault fault;
-
-	if (!side->id || side->result || side->told)
-		return;
-	side->told = true;
-	client_call(side->c, "CancelRun", side->id, &reply, &fault);
-	json_object_put(reply);
-}
-
-/* 0, or -EINTR for the second Ctrl-C. The first ends the sender, whose last message ends the receiver. */
+/* 0, or -EINTR to leave. */
 static int pause_or_signal(struct pair_run *p)
 {
 	struct pollfd fd = {.fd = p->signals, .events = POLLIN};
-	struct signalfd_siginfo info;
+	int r = 0;
 
-	if (poll(&fd, 1, LOOK_MS) <= 0 || read(p->signals, &info, sizeof(info)) != sizeof(info))
-		return 0;
-	if (p->interrupts++)
-		return fault_set(&p->fault, -EINTR, "interrupted", "", "left: both runs end by themselves");
-	cancel(p, HERE);
-	return 0;
+	if (poll(&fd, 1, LOOK_MS) > 0)
+		r = take_signal(p);
+	heed(p);
+	return r;
 }
 
 static int look_at_both(struct pair_run *p)
@@ -336,11 +380,12 @@ static int show(struct pair_run *p)
 
 int pair_run(struct cli *cli)
 {
-	_cleanup_close_ int signals =
-		cli_catch_signals(); /* before the bridge, which is to outlive a Ctrl-C */
+	_cleanup_close_ int signals = cli_catch_signals();
 	struct pair_run p = {.cli = cli, .signals = signals};
 	int r, status;
 
+	if (signals >= 0) /* for the bridge, which is to outlive a Ctrl-C; blocked, it is read here */
+		signal(SIGINT, SIG_IGN);
 	r = check_usage(&p);
 	if (r == 0)
 		r = course(&p);

@@ -170,19 +170,35 @@ int client_connect_within(
 	return 0;
 }
 
-int client_spawn(char *const argv[], struct client **ret, struct fault *reterr)
+/* The command on both ends of fd, without the signals that are blocked here: it could not be told to end. */
+static int spawn(char *const argv[], int fd, pid_t *ret)
 {
 	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attr;
+	sigset_t none;
+	int r;
+
+	sigemptyset(&none);
+	posix_spawnattr_init(&attr);
+	posix_spawnattr_setsigmask(&attr, &none);
+	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_adddup2(&actions, fd, STDIN_FILENO);
+	posix_spawn_file_actions_adddup2(&actions, fd, STDOUT_FILENO);
+	r = posix_spawnp(ret, argv[0], &actions, &attr, argv, environ);
+	posix_spawn_file_actions_destroy(&actions);
+	posix_spawnattr_destroy(&attr);
+	return r;
+}
+
+int client_spawn(char *const argv[], struct client **ret, struct fault *reterr)
+{
 	int pair[2], r;
 	pid_t pid;
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return fault_set(reterr, -errno, "unreachable", "", "socketpair: %s", strerror(errno));
-	posix_spawn_file_actions_init(&actions);
-	posix_spawn_file_actions_adddup2(&actions, pair[1], STDIN_FILENO);
-	posix_spawn_file_actions_adddup2(&actions, pair[1], STDOUT_FILENO);
-	r = posix_spawnp(&pid, argv[0], &actions, NULL, argv, environ);
-	posix_spawn_file_actions_destroy(&actions);
+	r = spawn(argv, pair[1], &pid);
 	close(pair[1]);
 	if (r) {
 		close(pair[0]);
@@ -247,20 +263,22 @@ static int patience(const struct client *c)
 	return c->deadline > now ? (int)((c->deadline - now + NS_PER_MS - 1) / NS_PER_MS) : 0;
 }
 
-/* 0 when something can be read. */
+/* 0 when something can be read; -EINTR: wake_fd can. */
 static int client_wait(struct client *c, int wake_fd, struct fault *reterr)
 {
 	struct pollfd p[] = {{.fd = c->fd, .events = POLLIN}, {.fd = wake_fd, .events = POLLIN}};
-	int ms = patience(c), r;
+	int r;
 
-	r = poll(p, ARRAY_SIZE(p), ms);
-	if (r < 0 && errno != EINTR)
+	do
+		r = poll(p, ARRAY_SIZE(p), patience(c));
+	while (r < 0 && errno == EINTR);
+	if (r < 0)
 		return lost(-errno, reterr);
 	if (r == 0 && c->deadline)
 		return fault_set(reterr, -ETIME, "unreachable", "", "the daemon has not answered in time");
 	if (r == 0)
 		return late(CLIENT_TIMEOUT_MS, reterr);
-	if (r < 0 || p[1].revents)
+	if (p[1].revents)
 		return fault_set(reterr, -EINTR, "interrupted", "", "interrupted");
 	return 0;
 }
@@ -392,19 +410,26 @@ static int client_receive(
 	return 0;
 }
 
-int client_call(struct client *c, const char *method, json_object *parameters, json_object **ret,
-	struct fault *reterr)
+int client_await(struct client *c, int wake_fd, json_object **ret, struct fault *reterr)
 {
 	bool more;
+
+	return client_receive(c, wake_fd, ret, &more, reterr);
+}
+
+int client_call_waking(struct client *c, const char *method, json_object *parameters, int wake_fd,
+	json_object **ret, struct fault *reterr)
+{
 	int r;
 
 	r = client_send(c, method, parameters, false, reterr);
-	if (r < 0)
-		return r;
-	do
-		r = client_receive(c, -1, ret, &more, reterr);
-	while (r == -EINTR);
-	return r;
+	return r < 0 ? r : client_await(c, wake_fd, ret, reterr);
+}
+
+int client_call(struct client *c, const char *method, json_object *parameters, json_object **ret,
+	struct fault *reterr)
+{
+	return client_call_waking(c, method, parameters, -1, ret, reterr);
 }
 
 int client_call_more(struct client *c, const char *method, json_object *parameters, int wake_fd,

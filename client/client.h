@@ -31,7 +31,7 @@ int client_connect(const char *path, struct client **ret, struct fault *reterr);
 int client_connect_within(
 	const char *path, const struct client_bounds *bounds, struct client **ret, struct fault *reterr);
 /* The daemon of another host, at the other end of a command's standard input and output. The command ends
- * when its input does, and does not see SIGINT while that is blocked here. */
+ * when its input does. No signal is blocked there; SIGINT is ignored if it is here. */
 int client_spawn(char *const argv[], struct client **ret, struct fault *reterr);
 struct client *client_new(int fd); /* takes the fd, also on failure (NULL: out of memory) */
 struct client *client_free(struct client *c);
@@ -40,6 +40,11 @@ DEFINE_CLEANUP(struct client *, client_free)
 /* parameters is borrowed; NULL: none. *ret is the reply's parameters, an object, owned by the caller. */
 int client_call(struct client *c, const char *method, json_object *parameters, json_object **ret,
 	struct fault *reterr);
+
+/* The same, but -EINTR as soon as wake_fd is readable: go on with client_await(), or leave. */
+int client_call_waking(struct client *c, const char *method, json_object *parameters, int wake_fd,
+	json_object **ret, struct fault *reterr);
+int client_await(struct client *c, int wake_fd, json_object **ret, struct fault *reterr);
 
 /* parameters is borrowed. A negative return ends the call with it. */
 typedef int (*client_reply_fn)(json_object *parameters, void *userdata);

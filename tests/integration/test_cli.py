@@ -14,6 +14,7 @@ import subprocess
 import termios
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -452,6 +453,37 @@ def test_a_second_signal_leaves_a_daemon_that_hangs(tmp_path):
         assert cli.returncode == 1 and not out and run in err and "left" in err
         d.call("CancelRun", {"id": run})
         d.call("FollowRun", {"id": run})
+
+
+def children(process):
+    """The command lines of its children, by their ids."""
+    found = {}
+    for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+        with contextlib.suppress(OSError):
+            found[int(pid)] = Path(f"/proc/{pid}/cmdline").read_bytes()
+    return found
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_a_peer_that_does_not_answer(daemon, sign):
+    cli = start_cli(daemon, "run", "--mode", "one-copy", "--via", "exec sleep 300", "--peer-address", "127.0.0.1")
+    try:
+        assert wait_for(lambda: b"sleep\x00300\x00" in children(cli).values())
+        (bridge,) = children(cli)
+        cli.send_signal(sign)
+        out, err = cli.communicate(timeout=20)
+    finally:
+        cli.kill()
+    assert cli.returncode == 1 and not out and err.startswith("copyledger: interrupted before"), err
+    assert not Path(f"/proc/{bridge}").exists()
+
+
+def test_a_bridge_can_be_told_to_end(daemon):
+    """It ignores the Ctrl-C that it sees on a terminal, as the runs are to end in order; nothing else is kept from it."""
+    done = daemon.cli("run", "--mode", "one-copy", "--via", "exec cat /proc/self/status >&2", "--peer-address", "127.0.0.1")
+    assert done.returncode == 3 and "receiver's daemon" in done.stderr
+    blocked, ignored = (int(re.search(rf"^{name}:\s+(\w+)$", done.stderr, re.M)[1], 16) for name in ("SigBlk", "SigIgn"))
+    assert blocked == 0 and ignored & 1 << signal.SIGINT - 1 and not ignored & 1 << signal.SIGTERM - 1
 
 
 def test_an_interrupted_trace_leaves_the_run_alone(daemon, long_run):

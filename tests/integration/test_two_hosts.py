@@ -232,6 +232,22 @@ def test_an_end_ends_both(hosts, victim):
     assert not hosts.daemon["a"].children() and not hosts.daemon["b"].children()
 
 
+def test_a_bridge_that_hangs_can_be_left(hosts):
+    """The first signal ends the sender's run all the same, the second one waits for nobody."""
+    process = hosts.start("--mode", "one-copy", *LONG)
+    try:
+        assert wait_for(lambda: hosts.state("a") == hosts.state("b") == "measuring", 20)
+        (bridge,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(bridge), signal.SIGSTOP)
+        process.send_signal(signal.SIGINT)
+        assert wait_for(lambda: hosts.state("a") == "cancelled", 20)
+        process.send_signal(signal.SIGTERM)
+    finally:
+        out, err = ended(process)
+    assert process.returncode == 1 and not out and "once more leaves" in err and "left: both runs end" in err, err
+    assert not Path(f"/proc/{bridge}").exists() and hosts.idle("a") and hosts.idle("b")
+
+
 def test_the_other_daemon_dies(hosts, tmp_path):
     with contextlib.ExitStack() as stack:
         other = Daemon(tmp_path, prefix=hosts.inside("b")).start()

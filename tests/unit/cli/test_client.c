@@ -147,6 +147,27 @@ static void an_interruption_loses_nothing(void **state)
 	pair_free(&p);
 }
 
+static void a_call_that_was_woken_goes_on(void **state)
+{
+	_cleanup_json_ json_object *reply = NULL;
+	struct pair p = pair_new();
+	struct fault fault = {};
+	int wake[2];
+	char c;
+
+	assert_int_equal(pipe2(wake, O_CLOEXEC), 0);
+	assert_int_equal(write(wake[1], "x", 1), 1);
+	assert_int_equal(client_call_waking(p.client, "GetRun", NULL, wake[0], &reply, &fault), -EINTR);
+	assert_null(reply);
+	assert_int_equal(read(wake[0], &c, 1), 1);
+	SAY(&p, "{\"parameters\":{\"n\":7}}");
+	assert_int_equal(client_await(p.client, wake[0], &reply, &fault), 0);
+	assert_non_null(doc_at(reply, "n"));
+	close(wake[0]);
+	close(wake[1]);
+	pair_free(&p);
+}
+
 static int call_fails(const char *reply, size_t n, struct fault *reterr)
 {
 	_cleanup_json_ json_object *parameters = NULL;
@@ -327,6 +348,7 @@ int main(void)
 		cmocka_unit_test(more_replies_in_one_piece_and_in_many),
 		cmocka_unit_test(a_callback_can_end_it),
 		cmocka_unit_test(an_interruption_loses_nothing),
+		cmocka_unit_test(a_call_that_was_woken_goes_on),
 		cmocka_unit_test(typed_errors),
 		cmocka_unit_test(errors_of_varlink_get_a_sentence),
 		cmocka_unit_test(broken_replies),
