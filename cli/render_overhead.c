@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* An overhead measurement as text: what was measured, a row a measure, what was left out, and one sentence.
  */
+#include "dataset.h"
 #include "overhead.h"
 #include "render.h"
 #include "table.h"
@@ -102,17 +103,26 @@ static const struct state_words {
 	{"failed", "ended early: "},
 };
 
+/* With few pairs the interval is their range, which holds the median less often than it should to decide. */
+static bool is_sure(json_object *m)
+{
+	double coverage;
+
+	return doc_number(m, "coverage", &coverage) && coverage >= ESTIMATE_LEVEL;
+}
+
 /* Gone through the throughput, in percent of what there is without the ledger; below 0: gained. */
 static int put_loss(FILE *f, json_object *m)
 {
 	double ratio, low, high;
+	int64_t pairs;
 
 	if (!doc_number(m, "ratio", &ratio))
 		return fprintf(f, "what the ledger costs is not known");
+	if (!is_sure(m) && doc_integer(m, "pairs", &pairs))
+		fprintf(f, "not sure, with %s pair%s: ", figure_count(pairs).s, pairs == 1 ? "" : "s");
 	if (!doc_number(m, "low", &low) || !doc_number(m, "high", &high))
-		return fprintf(f,
-			"with the ledger the throughput was %.1f %% of that without, in a single pair",
-			100 * ratio);
+		return fprintf(f, "with the ledger the throughput was %.1f %% of that without", 100 * ratio);
 	if (high < 1)
 		return fprintf(f, "the ledger takes %.1f %% of the throughput (%.1f %% to %.1f %%)",
 			100 * (1 - ratio), 100 * (1 - high), 100 * (1 - low));
@@ -136,8 +146,9 @@ static void put_others(FILE *f, json_object *measures_)
 
 		if (doc_number(m, "ratio", &ratio) && doc_number(m, "low", &low) &&
 			doc_number(m, "high", &high))
-			fprintf(f, "; %s %+.1f %% (%+.1f %% to %+.1f %%)", doc_text(m, "title"),
-				100 * (ratio - 1), 100 * (low - 1), 100 * (high - 1));
+			fprintf(f, "; %s %+.1f %% (%+.1f %% to %+.1f %%%s)", doc_text(m, "title"),
+				100 * (ratio - 1), 100 * (low - 1), 100 * (high - 1),
+				is_sure(m) ? "" : ", not sure");
 	}
 }
 
@@ -162,15 +173,21 @@ char *overhead_sentence(json_object *document)
 	return fclose(f) == 0 ? text : NULL;
 }
 
+static enum style sentence_style(json_object *document)
+{
+	if (overhead_status(document) != STATUS_OK)
+		return STYLE_BAD;
+	return is_sure(json_object_array_get_idx(doc_at(document, "measures"), 0)) ? STYLE_BOLD : STYLE_NONE;
+}
+
 void render_overhead(struct out *o, json_object *document)
 {
 	_cleanup_free_ char *sentence = overhead_sentence(document);
-	int status = overhead_status(document);
 
 	render_header(o, document);
 	render_measures(o, document);
 	render_left_out(o, document);
 	render_notes(o, doc_at(document, "notes"));
-	out_wrap(o, status == STATUS_OK ? STYLE_BOLD : STYLE_BAD, sentence ? sentence : "out of memory");
+	out_wrap(o, sentence_style(document), sentence ? sentence : "out of memory");
 	out_newline(o);
 }

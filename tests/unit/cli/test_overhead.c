@@ -197,6 +197,40 @@ static void test_sentences(void **state)
 	assert_int_equal(overhead_status(nothing.document), STATUS_FAILED);
 }
 
+static void test_few_pairs_decide_nothing(void **state)
+{
+	_cleanup_trial_ struct trial five, two, one, others;
+
+	make_pairs(&five, 5, 0.9, 0);
+	assert_says(&five, "not sure, with 5 pairs: the ledger takes 10.0 % of the throughput");
+	make_pairs(&two, 2, 1.1, 0);
+	assert_says(&two, "not sure, with 2 pairs: with the ledger the throughput is higher by 10.0 %");
+	make_pairs(&one, 1, 0.9, 0);
+	assert_says(&one, "not sure, with 1 pair: with the ledger the throughput was 90.0 % of that without");
+	make_pairs(&others, 8, 0.9, 0);
+	for (size_t i = 0; i < 4; i++)
+		change_slice(&others, i, SLICE_ON, slice("done", true, 0.9 * (10 + (double)i), 0));
+	assert_says(&others, "; CPU time per byte +11.1 % (+11.1 % to +11.1 %, not sure)");
+}
+
+/* Only a sentence that is sure stands out. */
+static void test_the_sentence_is_bold_if_it_is_sure(void **state)
+{
+	for (size_t n = 5; n <= 6; n++) {
+		_cleanup_trial_ struct trial t;
+		_cleanup_free_ char *text = NULL;
+		size_t size;
+		struct out out = {.f = open_memstream(&text, &size), .color = true};
+
+		make_pairs(&t, n, 0.9, 0);
+		measured(&t, 0);
+		render_overhead(&out, t.document);
+		fclose(out.f);
+		assert_int_equal(strstr(text, "\x1b[1mthe ledger takes") != NULL, n == 6);
+		assert_int_equal(strstr(text, "\nnot sure, with 5 pairs: the ledger takes") != NULL, n == 5);
+	}
+}
+
 static void test_books_that_do_not_balance_are_4(void **state)
 {
 	_cleanup_trial_ struct trial t;
@@ -206,6 +240,19 @@ static void test_books_that_do_not_balance_are_4(void **state)
 		doc_at(t.pairs[1].result[SLICE_ON], "ledger"), "balanced", json_object_new_boolean(false));
 	assert_says(&t, "the books of 1 run do not balance");
 	assert_int_equal(overhead_status(t.document), STATUS_UNBALANCED);
+}
+
+static void test_the_books_of_a_failed_run_prove_nothing(void **state)
+{
+	_cleanup_trial_ struct trial t;
+
+	make_pairs(&t, 7, 0.9, 0);
+	change_slice(&t, 1, SLICE_ON, slice("failed", true, 9, 2));
+	json_object_object_add(
+		doc_at(t.pairs[1].result[SLICE_ON], "ledger"), "balanced", json_object_new_boolean(false));
+	measured(&t, 0);
+	assert_near(number(t.document, "unbalanced"), 0);
+	assert_int_equal(overhead_status(t.document), STATUS_OK);
 }
 
 static void test_a_watch_is_noted(void **state)
@@ -227,7 +274,10 @@ int main(void)
 		cmocka_unit_test(test_a_pair_that_is_no_pair_is_left_out_with_its_reason),
 		cmocka_unit_test(test_what_is_not_counted_has_a_reason),
 		cmocka_unit_test(test_sentences),
+		cmocka_unit_test(test_few_pairs_decide_nothing),
+		cmocka_unit_test(test_the_sentence_is_bold_if_it_is_sure),
 		cmocka_unit_test(test_books_that_do_not_balance_are_4),
+		cmocka_unit_test(test_the_books_of_a_failed_run_prove_nothing),
 		cmocka_unit_test(test_a_watch_is_noted),
 	};
 
