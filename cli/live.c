@@ -16,12 +16,13 @@ static unsigned int cut_lines(char *text, unsigned int most)
 	return n;
 }
 
-/* Lines that can be drawn over, the cursor standing below the last; the width as it is now. */
-static unsigned int fit(struct out *o, int fd)
+/* Lines that can be drawn over, the cursor standing below the last; the width as it is now. A line that the
+ * terminal breaks would be two of them; nothing draws over the last text. */
+static unsigned int fit(struct out *o, int fd, bool last)
 {
 	struct winsize ws;
 
-	o->clip = o->width > 0;
+	o->clip = o->width > 0 && !last;
 	if (!o->width || ioctl(fd, TIOCGWINSZ, &ws) < 0)
 		return UINT32_MAX;
 	o->width = ws.ws_col ? ws.ws_col : o->width;
@@ -33,7 +34,7 @@ int live_draw(struct live *l, void (*render)(struct out *o, void *userdata), voi
 	_cleanup_free_ char *text = NULL;
 	struct out o = *l->out;
 	FILE *f = o.f;
-	unsigned int most = fit(&o, fileno(f));
+	unsigned int most = fit(&o, fileno(f), last);
 	size_t size;
 
 	o.f = open_memstream(&text, &size);

@@ -12,7 +12,8 @@ struct live {
 
 /*
  * Draws what render() writes over the text before. On a terminal lines are clipped at its width of this
- * moment, and the text at its height unless it is the last one: what has scrolled away cannot be drawn over.
+ * moment, and the text at its height, but for the last one, which is whole: what has scrolled away cannot be
+ * drawn over, and need not be then.
  * Negative errno.
  */
 int live_draw(struct live *l, void (*render)(struct out *o, void *userdata), void *userdata, bool last);

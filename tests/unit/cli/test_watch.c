@@ -181,7 +181,7 @@ static void elsewhere_views_are_appended(void **state)
 }
 
 /* A stream that claims to be a terminal, whose size cannot be asked. */
-static void on_a_terminal_a_view_covers_the_one_before(void **state)
+static void on_a_terminal_a_view_covers_the_one_before_and_the_last_is_whole(void **state)
 {
 	_cleanup_free_ char *text = NULL;
 	size_t size;
@@ -192,7 +192,7 @@ static void on_a_terminal_a_view_covers_the_one_before(void **state)
 	live_draw(&live, put_lines, &two, false);
 	live_draw(&live, put_lines, &one, true);
 	fclose(out.f);
-	assert_string_equal(text, "line\nline\n\x1b[2A\x1b[Jline\n");
+	assert_string_equal(text, "line\nline\n\x1b[2A\x1b[Jline 0\n");
 }
 
 int main(void)
@@ -206,7 +206,7 @@ int main(void)
 		cmocka_unit_test(nothing_seen_yet),
 		cmocka_unit_test(a_name_cannot_steer_the_terminal),
 		cmocka_unit_test(elsewhere_views_are_appended),
-		cmocka_unit_test(on_a_terminal_a_view_covers_the_one_before),
+		cmocka_unit_test(on_a_terminal_a_view_covers_the_one_before_and_the_last_is_whole),
 	};
 
 	return cmocka_run_group_tests(tests, use_utf8, NULL);
