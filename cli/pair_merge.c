@@ -153,8 +153,10 @@ static json_object *merged(json_object *sender, json_object *receiver)
 
 	doc_number(sender, "app.whole_life.bytes_received", &here);
 	doc_number(receiver, "app.whole_life.bytes_received", &there);
-	balanced = all_hold(balance) && (!ledgers || (doc_flag(sender, "ledger.balanced") == 1 &&
-							     doc_flag(receiver, "ledger.balanced") == 1));
+	/* each ledger that is there must balance; that one is not there is no failure, as in a run of one
+	 * host */
+	balanced = all_hold(balance) && doc_flag(sender, "ledger.balanced") != 0 &&
+		   doc_flag(receiver, "ledger.balanced") != 0;
 	put(o, "covers",
 		json_object_new_string(
 			"equations and copies: the whole life of the connections on both hosts; rates "
@@ -203,7 +205,7 @@ json_object *pair_merge(json_object *sender, json_object *receiver)
 
 int pair_status(json_object *pair)
 {
-	if (!str_eq(doc_text(pair, "state"), "done"))
+	if (!str_eq(doc_text(pair, "state"), "done") || !doc_at(pair, "merged"))
 		return STATUS_FAILED;
 	return doc_flag(pair, "merged.balanced") == 1 ? STATUS_OK : STATUS_UNBALANCED;
 }
