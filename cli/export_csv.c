@@ -5,6 +5,7 @@
 
 #include "export.h"
 #include "render.h"
+#include "utf8.h"
 
 struct row {
 	const struct cell *cell;
@@ -19,22 +20,32 @@ struct csv_column {
 	const char *arg;
 };
 
-/* Quotes where RFC 4180 wants it. Control bytes but a line's end become \xNN: they could steer a terminal. */
+/* n bytes of one character. What is not printable becomes \xNN, but for a line's end: it could steer a
+ * terminal. */
+static void put_char(FILE *f, const char *s, int n, bool printable)
+{
+	if (*s == '"')
+		fputs("\"\"", f);
+	else if (printable || *s == '\n' || *s == '\r')
+		fwrite(s, 1, (size_t)n, f);
+	else
+		for (int i = 0; i < n; i++)
+			fprintf(f, "\\x%02x", (unsigned char)s[i]);
+}
+
+/* Quotes where RFC 4180 wants it. */
 static void put_text(FILE *f, const char *s)
 {
 	bool quoted = strpbrk(s, ",\"\r\n") || *s == ' ' || (*s && s[strlen(s) - 1] == ' ');
+	uint32_t c;
+	int n, r;
 
 	if (quoted)
 		fputc('"', f);
-	for (; *s; s++) {
-		unsigned char c = (unsigned char)*s;
-
-		if (c == '"')
-			fputs("\"\"", f);
-		else if ((c < 0x20 && c != '\n' && c != '\r') || c == 0x7f)
-			fprintf(f, "\\x%02x", c);
-		else
-			fputc(c, f);
+	for (size_t left = strlen(s); left > 0; s += n, left -= (size_t)n) {
+		r = utf8_next(s, left, &c);
+		n = MAX(r, 1);
+		put_char(f, s, n, r > 0 && utf8_printable_char(c));
 	}
 	if (quoted)
 		fputc('"', f);
@@ -131,9 +142,13 @@ static void put_coverage(FILE *f, const struct row *row, const char *arg)
 		put_number(f, e.coverage);
 }
 
+/* Why a row has no figures: how its runs failed, or that they were cancelled, which is no failure of theirs.
+ */
 static void put_failure(FILE *f, const struct row *row, const char *arg)
 {
-	put_text(f, row->cell->failure ? row->cell->failure : "");
+	const struct cell *c = row->cell;
+
+	put_text(f, c->failure ? c->failure : c->n_runs || c->failures ? "" : "cancelled");
 }
 
 /* Which figures of the row are empty, and why. */
@@ -157,8 +172,15 @@ static void put_unknown(FILE *f, const struct row *row, const char *arg)
 
 static void put_run_ids(FILE *f, const struct row *row, const char *arg)
 {
-	for (size_t i = 0; i < row->cell->n_runs; i++)
-		fprintf(f, "%s%s", i ? " " : "", doc_text(row->cell->runs[i], "id"));
+	_cleanup_free_ char *text = NULL;
+	size_t size;
+	FILE *list = open_memstream(&text, &size);
+
+	for (size_t i = 0; list && i < row->cell->n_runs; i++)
+		fprintf(list, "%s%s", i ? " " : "", doc_text(row->cell->runs[i], "id"));
+	if (list)
+		fclose(list);
+	put_text(f, text ? text : "");
 }
 
 #define MEASURE(column, measure)                                                                             \
@@ -300,8 +322,7 @@ int export_csv_runs(FILE *f, const struct dataset *d)
 		json_object *run = json_object_array_get_idx(d->documents, i);
 		struct cell c = only_run(&run);
 
-		if (c.n_runs || c.failures)
-			r = put_row(f, d, &c);
+		r = put_row(f, d, &c);
 	}
 	return r;
 }

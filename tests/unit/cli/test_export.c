@@ -124,6 +124,39 @@ static void a_row_a_run(void **state)
 	assert_has(text, ",run-2\n");
 }
 
+/* C1 controls are two bytes in UTF-8; 0x9b alone is one on a terminal of eight bits. */
+static void a_text_cannot_steer_the_terminal(void **state)
+{
+	static const char raw[] = "\x1b[J \xc2\x9bJ \xe2\x80\xae \x9b \xc2\xa0\xc3\xbc";
+	_cleanup_json_ json_object *run = sample();
+	_cleanup_free_ char *text = NULL;
+
+	json_object_object_add(doc_at(run, "spec"), "label", json_object_new_string(raw));
+	json_object_object_add(run, "id", json_object_new_string(raw));
+	text = exported(export_csv_runs, &run, 1);
+	assert_has(text, ",\\x1b[J \\xc2\\x9bJ \\xe2\\x80\\xae \\x9b \xc2\xa0\xc3\xbc,");
+	assert_has(text, ",\\x1b[J \\xc2\\x9bJ \\xe2\\x80\\xae \\x9b \xc2\xa0\xc3\xbc\n");
+}
+
+static void a_cancelled_run_is_a_row_that_says_so(void **state)
+{
+	json_object *runs[] = {sample(), sample()};
+	_cleanup_free_ char *each = NULL, *cell = NULL, *both = NULL;
+
+	change(runs[0], "state", "\"cancelled\"");
+	change(runs[0], "id", "\"run-0\"");
+	each = exported(export_csv_runs, runs, 2);
+	assert_has(each, ",cancelled,,,\n");
+	assert_has(each, ",run-1\n");
+	cell = exported(export_csv_cells, runs, 1);
+	assert_has(cell, ",cancelled,,,\n");
+	both = exported(export_csv_cells, runs, 2);
+	assert_lacks(both, "cancelled");
+	assert_has(both, ",run-1\n");
+	json_object_put(runs[0]);
+	json_object_put(runs[1]);
+}
+
 static void samples_have_their_time_and_labels(void **state)
 {
 	_cleanup_(runs_free) struct runs runs;
@@ -249,6 +282,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_row_a_cell),
 		cmocka_unit_test(a_row_a_run),
+		cmocka_unit_test(a_text_cannot_steer_the_terminal),
+		cmocka_unit_test(a_cancelled_run_is_a_row_that_says_so),
 		cmocka_unit_test(samples_have_their_time_and_labels),
 		cmocka_unit_test(numbers_have_a_dot_in_every_locale),
 		cmocka_unit_test(numbers_read_back_as_they_were),
