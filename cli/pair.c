@@ -151,6 +151,19 @@ static int resolve(struct pair_run *p, const char *host)
 		 : 0;
 }
 
+/* The receiver listens in one family only: in that of the address. */
+static int settle_family(struct pair_run *p)
+{
+	json_object *request = p->cli->values.request;
+	int64_t version = 0, needed = strchr(p->address, ':') ? 6 : 4;
+
+	if (doc_integer(request, "ip", &version) && version != needed)
+		return fault_set(&p->fault, -EINVAL, "usage", "", "%s is no address of IPv%" PRId64, p->address,
+			version);
+	json_object_object_add(request, "ip", json_object_new_int64(needed));
+	return 0;
+}
+
 static int find_address(struct pair_run *p)
 {
 	const char *address = doc_string(p->cli->values.local, "peer-address");
@@ -319,6 +332,8 @@ static int course(struct pair_run *p)
 	int r;
 
 	r = find_address(p);
+	if (r == 0)
+		r = settle_family(p);
 	if (r == 0)
 		r = reach(p);
 	if (r == 0)

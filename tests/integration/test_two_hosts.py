@@ -16,6 +16,7 @@ from contract import findings, load
 from support import BUILD, Daemon, check_result, running, wait_for
 
 ADDRESS = {"a": "10.92.7.1", "b": "10.92.7.2"}
+ADDRESS6 = {"a": "fd92:7::1", "b": "fd92:7::2"}
 SHORT = ["--duration", "80ms", "--warmup", "30ms"]
 LONG = ["--duration", "60s", "--warmup", "0ms"]
 MODES = ("two-copy", "one-copy", "zero-copy", "uring-send", "uring-send-zc")
@@ -39,9 +40,9 @@ class Hosts:
         return " ".join(map(str, ["exec", *self.inside("b"), BUILD / "copyledger", "--socket",
                                   socket_path or self.daemon["b"].socket, "bridge"]))
 
-    def command(self, *args, via=None):
+    def command(self, *args, via=None, address=ADDRESS["b"]):
         return [*self.inside("a"), BUILD / "copyledger", "--socket", self.daemon["a"].socket, "run", "--json",
-                "--peer-address", ADDRESS["b"], "--via", via or self.via(), *args]
+                "--peer-address", address, "--via", via or self.via(), *args]
 
     def run(self, *args, **kwargs):
         return subprocess.run(self.command(*args, **kwargs), capture_output=True, text=True, timeout=60)
@@ -74,6 +75,7 @@ def hosts(tmp_path_factory):
         ip("-n", names["a"], "link", "add", "eth-a", "type", "veth", "peer", "name", "eth-b", "netns", names["b"])
         for side, name in names.items():
             ip("-n", name, "addr", "add", f"{ADDRESS[side]}/24", "dev", f"eth-{side}")
+            ip("-n", name, "addr", "add", f"{ADDRESS6[side]}/64", "dev", f"eth-{side}", "nodad")
             ip("-n", name, "link", "set", f"eth-{side}", "up")
         found = Hosts(folder, names)
         for side in "ab":
@@ -98,6 +100,23 @@ def merged(done, status=0):
     assert m["balanced"] and all(e["holds"] for e in m["balance"]), m["balance"]
     assert m["delivered"] == sum(pair[s]["app"]["whole_life"]["bytes_received"] for s in ("sender", "receiver")) > 0
     return pair
+
+
+def test_more_lanes_than_a_listener_queues(hosts):
+    pair = merged(hosts.run("--mode", "one-copy", "--threads", "300", "--size", "4K", *SHORT))
+    assert len(pair["sender"]["lanes"]) == len(pair["receiver"]["lanes"]) == 300
+
+
+@pytest.mark.parametrize("args", [[], ["--ipv6"]])
+def test_an_address_of_ipv6(hosts, args):
+    """The receiver listens where the sender is going to connect, whether the option says so or not."""
+    pair = merged(hosts.run("--mode", "zero-copy", *args, *SHORT, address=ADDRESS6["b"]))
+    assert pair["sender"]["spec"]["ip"] == pair["receiver"]["spec"]["ip"] == 6
+
+
+def test_an_address_of_the_other_family(hosts):
+    done = hosts.run("--mode", "one-copy", "--ipv6", *SHORT)
+    assert done.returncode == 2 and ADDRESS["b"] in done.stderr and "IPv6" in done.stderr, done
 
 
 @pytest.mark.parametrize("mode", MODES)
