@@ -9,20 +9,18 @@
 
 /* ---- is it zero-copy ---- */
 
-/* What the runs of one path and workload that asked for zero-copy add up to. */
+/* Shares from where on the daemon calls a run copied, or zero-copied (verdict_of() of daemon/result.c). */
+#define ALL_COPIED 0.999
+#define NONE_COPIED 0.001
+
+/* What the runs of one path and workload that asked for zero-copy add up to; the bytes: of those with a
+ * ledger. */
 struct asked {
 	const char *path, *workload, *cause, *cause_evidence, *no_ledger;
-	size_t runs, zero_copied, without_ledger;
-	double pinned, deferred, sends, told_zero, told_copied;
+	size_t runs, summed, zero_copied, without_ledger;
+	struct late bytes;
+	double sends, told_zero, told_copied;
 };
-
-static double bytes_at(json_object *result, const char *site)
-{
-	double v = 0;
-
-	doc_number(ledger_site(doc_at(result, "ledger"), site), "bytes", &v);
-	return v;
-}
 
 static double count_at(json_object *result, const char *path)
 {
@@ -32,18 +30,32 @@ static double count_at(json_object *result, const char *path)
 	return v;
 }
 
+static void add_bytes(struct asked *a, json_object *result)
+{
+	struct late l;
+
+	if (!late_bytes(result, &l))
+		return;
+	a->summed++;
+	a->zero_copied += l.copied <= NONE_COPIED * l.asked;
+	a->bytes.asked += l.asked;
+	a->bytes.copied += l.copied;
+	a->bytes.deferred += l.deferred;
+	a->bytes.moved += l.moved;
+	a->bytes.unpinned += l.unpinned;
+}
+
 static void add_run(struct asked *a, json_object *result)
 {
 	const char *cause = doc_string(result, "zerocopy.cause");
 
 	a->runs++;
-	a->zero_copied += str_eq(doc_text(result, "zerocopy.verdict"), "zero-copied");
-	a->pinned += bytes_at(result, "tx_pin");
-	a->deferred += bytes_at(result, "tx_deferred_copy");
 	a->sends += count_at(result, "zerocopy.sends");
 	a->told_zero += count_at(result, "zerocopy.completed_zero_copied");
 	a->told_copied += count_at(result, "zerocopy.completed_copied");
-	if (!doc_at(result, "ledger")) {
+	if (doc_at(result, "ledger")) {
+		add_bytes(a, result);
+	} else {
 		a->without_ledger++;
 		a->no_ledger = doc_text(result, "ledger_reason");
 	}
@@ -68,20 +80,49 @@ static void say_by_completions(struct asking *q, const struct asked *a)
 		figure_count(whole(a->sends)).s);
 }
 
+/* "over loopback, stream, 2.0 MB that asked for it in 3 runs ...": what was copied, by which site, and why.
+ */
+static void say_copied(struct asking *q, const struct asked *a, const char *verdict)
+{
+	const char *site = late_site(&a->bytes);
+
+	say(q,
+		"Over %s, %s, %s: of %s that asked for it in %zu runs %s (%s) were copied after "
+		"all%s%s%s%s%s%s%s",
+		a->path, a->workload, verdict, figure_bytes(a->bytes.asked).s, a->summed,
+		figure_bytes(a->bytes.copied).s, figure_percent(a->bytes.copied, a->bytes.asked).s,
+		site ? " (" : "", site ? site : "", site ? ")" : "", a->cause ? ", because: " : "",
+		a->cause ? a->cause : "", a->cause ? ", " : "", a->cause ? a->cause_evidence : "");
+}
+
+static void say_share(struct asking *q, const struct asked *a)
+{
+	double share = a->bytes.copied / a->bytes.asked;
+
+	if (share <= NONE_COPIED)
+		say(q,
+			"Over %s, %s, it is: of %s that asked for it in %zu runs %s were copied again on the "
+			"way "
+			"out",
+			a->path, a->workload, figure_bytes(a->bytes.asked).s, a->summed,
+			figure_bytes(a->bytes.copied).s);
+	else
+		say_copied(q, a, share >= ALL_COPIED ? "it is not" : "it is partly");
+	if (share > NONE_COPIED && a->zero_copied)
+		say(q, "%zu of these runs were zero-copied, %zu were not", a->zero_copied,
+			a->summed - a->zero_copied);
+}
+
 static void say_verdict(struct asking *q, const struct asked *a)
 {
-	if (a->zero_copied == a->runs)
-		say(q, "Over %s, %s, it is: of %s pinned in %zu runs %s were copied again on the way out",
-			a->path, a->workload, figure_bytes(a->pinned).s, a->runs,
-			figure_bytes(a->deferred).s);
+	if (a->summed)
+		say_share(q, a);
 	else
-		say(q,
-			"Over %s, %s, it is not: of %s pinned in %zu runs %s (%s) were copied after all "
-			"(tx_deferred_copy)%s%s%s%s",
-			a->path, a->workload, figure_bytes(a->pinned).s, a->runs, figure_bytes(a->deferred).s,
-			figure_percent(MIN(a->deferred, a->pinned), a->pinned).s,
-			a->cause ? ", because: " : "", a->cause ? a->cause : "", a->cause ? ", " : "",
-			a->cause ? a->cause_evidence : "");
+		say(q, "Over %s, %s, it is not known: no run says what share of its bytes was copied",
+			a->path, a->workload);
+	if (a->without_ledger)
+		say(q, "%zu more runs have no ledger (%s) and are not in this", a->without_ledger,
+			a->no_ledger);
 	say(q, "The completions told the application: %s sends zero-copied, %s copied",
 		figure_count(whole(a->told_zero)).s, figure_count(whole(a->told_copied)).s);
 }

@@ -38,6 +38,18 @@ void render_perf(struct out *o, json_object *result);
 char *result_sentence(json_object *result);
 int result_status(json_object *result); /* enum exit_status */
 
+/* Bytes of a run that asked for zero-copy, as the daemon's zerocopy.copied_share is of them. What was copied
+ * is unpinned + deferred + moved, the last one without what a full receive queue merged; all three are 0
+ * without a ledger. */
+struct late {
+	double asked, copied;
+	double deferred; /* tx_deferred_copy */
+	double moved;    /* skb_copy on the way out */
+	double unpinned; /* never pinned: tx_copy */
+};
+bool late_bytes(json_object *result, struct late *ret); /* false: the share is not known */
+const char *late_site(const struct late *l); /* the site that copied most; NULL: the ledger does not say */
+
 /* The row of a site in result.ledger.sites; NULL: none. */
 json_object *ledger_site(json_object *ledger, const char *site);
 json_object *result_copies(json_object *result); /* copies per byte: total and by site; NULL: not counted */

@@ -68,18 +68,55 @@ static void put_zero_copied(FILE *f, json_object *result)
 	put_copies(f, result);
 }
 
-/* Retransmitted bytes are copied once more; the share of what was asked for cannot exceed all of it. */
+static double bytes_at(json_object *result, const char *site)
+{
+	double v = 0;
+
+	doc_number(ledger_site(doc_at(result, "ledger"), site), "bytes", &v);
+	return v;
+}
+
+bool late_bytes(json_object *result, struct late *ret)
+{
+	double share, asked;
+
+	if (!doc_number(result, "zerocopy.copied_share", &share) ||
+		!doc_number(result, "zerocopy.bytes", &asked) || asked <= 0)
+		return false;
+	*ret = (struct late){.asked = asked, .copied = share * asked};
+	if (!doc_at(result, "ledger"))
+		return true;
+	ret->deferred = bytes_at(result, "tx_deferred_copy");
+	ret->unpinned = MAX(asked - bytes_at(result, "tx_pin"), 0.0);
+	ret->moved = MAX(ret->copied - ret->deferred - ret->unpinned, 0.0);
+	return true;
+}
+
+const char *late_site(const struct late *l)
+{
+	if (l->deferred + l->moved + l->unpinned <= 0)
+		return NULL;
+	if (l->deferred >= MAX(l->moved, l->unpinned))
+		return "tx_deferred_copy";
+	return l->moved >= l->unpinned ? "skb_copy" : "tx_copy";
+}
+
+/* The site is named where it is not the one that "after all" stands for. */
 static void put_copied(FILE *f, json_object *result)
 {
-	double pinned, late;
+	const char *site = NULL;
+	struct late l;
 
 	fputs("zero-copy asked, ", f);
-	if (site_bytes(result, "tx_pin", "zerocopy.bytes", &pinned) && pinned > 0 &&
-		site_bytes(result, "tx_deferred_copy", "zerocopy.bytes_copied", &late))
-		fprintf(f, "%s of %s", figure_percent(MIN(late, pinned), pinned).s, figure_bytes(pinned).s);
-	else
+	if (late_bytes(result, &l)) {
+		fprintf(f, "%s of %s", figure_percent(l.copied, l.asked).s, figure_bytes(l.asked).s);
+		site = late_site(&l);
+	} else {
 		fputs("some of it", f);
+	}
 	fputs(" copied after all", f);
+	if (site && !str_eq(site, "tx_deferred_copy"))
+		fprintf(f, " by %s", site);
 	put_cause(f, result);
 }
 

@@ -55,9 +55,12 @@ def in_words(size):
 def test_zero_copy_is_copied_here(document, runs, path):
     mine = [r for r in runs if r["spec"]["path"] == path and r["zerocopy"]["sends"]]
     pinned, deferred = (sum(site(r, s) for r in mine) for s in ("tx_pin", "tx_deferred_copy"))
+    asked = sum(r["zerocopy"]["bytes"] for r in mine)
+    copied = sum(r["zerocopy"]["bytes"] * r["zerocopy"]["copied_share"] for r in mine)
     text = next(s for s in answer(document, "zero_copy")["sentences"] if s.startswith(f"Over {path}"))
     assert {r["spec"]["mode"] for r in mine} == {"zero-copy"} and 0 < pinned <= 1.2 * deferred
-    assert f"it is not: of {in_words(pinned)} pinned in {len(mine)} runs {in_words(deferred)}" in text
+    assert f"of {in_words(asked)} that asked for it in {len(mine)} runs {in_words(copied)} (" in text
+    assert "it is not: " in text and "were copied after all (tx_deferred_copy)" in text
     assert "looped to a local socket" in text
 
 

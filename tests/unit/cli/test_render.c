@@ -61,7 +61,8 @@ static void the_hooks_cost_where_it_was_timed(void **state)
 		"{\"hooks\":[{},{},{}],\"hook_runs\":12345,\"hook_ns\":2500000,\"load_cpu_ns\":50000000,"
 		"\"hook_share\":0.05}");
 	timed = shown(o);
-	assert_has(timed, "hooks         12,345 runs of 3 hooks took 2.50 ms, 5.00 % of the load's CPU time\n");
+	assert_has(
+		timed, "hooks         12,345 runs of 3 hooks took 2.50 ms, 5.00 % of the load's CPU time\n");
 	change(o, "instrument.hook_share", "{\"value\":null,\"reason\":\"a watch\"}");
 	in_part = shown(o);
 	assert_has(in_part, "hooks took 2.50 ms (timed for a part of the run)\n");
@@ -134,14 +135,46 @@ static void really_zero_copied(void **state)
 
 static void a_mixed_run_is_not_rounded_to_all(void **state)
 {
-	_cleanup_json_ json_object *o = sample(), *site;
+	_cleanup_json_ json_object *o = sample();
 	_cleanup_free_ char *sentence = NULL;
 
 	change(o, "zerocopy.verdict", "\"mixed\"");
-	site = json_object_get(ledger_site(doc_at(o, "ledger"), "tx_deferred_copy"));
-	json_object_object_add(site, "bytes", json_object_new_int64(5119999));
+	change(o, "zerocopy.copied_share", "0.99999");
 	sentence = result_sentence(o);
 	assert_has(sentence, "over 99.99 % of 5.1 MB copied after all");
+}
+
+static void put_site(json_object *o, const char *site, int64_t bytes)
+{
+	json_object_object_add(ledger_site(doc_at(o, "ledger"), site), "bytes", json_object_new_int64(bytes));
+}
+
+/* A device without scatter-gather copies pinned pages into one buffer, and tells nobody that they were
+ * pinned. */
+static void what_copied_after_all_is_named(void **state)
+{
+	_cleanup_json_ json_object *o = sample();
+	_cleanup_free_ char *moved = NULL, *unpinned = NULL, *partly = NULL, *unknown = NULL;
+
+	change(o, "zerocopy.cause", "\"device without scatter-gather\"");
+	put_site(o, "tx_deferred_copy", 0);
+	put_site(o, "skb_copy", 5120000);
+	moved = result_sentence(o);
+	assert_string_equal(moved, "zero-copy asked, 100 % of 5.1 MB copied after all by skb_copy: device "
+				   "without scatter-gather");
+	put_site(o, "skb_copy", 0);
+	put_site(o, "tx_pin", 0);
+	unpinned = result_sentence(o);
+	assert_has(unpinned, "100 % of 5.1 MB copied after all by tx_copy: ");
+	put_site(o, "tx_pin", 5120000);
+	put_site(o, "skb_copy", 9000000); /* of these a full receive queue merged most */
+	put_site(o, "tx_deferred_copy", 1000000);
+	change(o, "zerocopy.copied_share", "0.25");
+	partly = result_sentence(o);
+	assert_has(partly, "zero-copy asked, 25 % of 5.1 MB copied after all: ");
+	change(o, "zerocopy.copied_share", "null");
+	unknown = result_sentence(o);
+	assert_has(unknown, "zero-copy asked, some of it copied after all: ");
 }
 
 static void no_verdict_without_the_sites(void **state)
@@ -475,6 +508,7 @@ int main(void)
 		cmocka_unit_test(a_site_that_is_not_seen_makes_a_lower_bound),
 		cmocka_unit_test(really_zero_copied),
 		cmocka_unit_test(a_mixed_run_is_not_rounded_to_all),
+		cmocka_unit_test(what_copied_after_all_is_named),
 		cmocka_unit_test(no_verdict_without_the_sites),
 		cmocka_unit_test(ledger_off),
 		cmocka_unit_test(failed_run),
