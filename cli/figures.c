@@ -364,29 +364,65 @@ static void put_curve_data(struct drawing *w, size_t mode)
 		fputs("EOD\n", w->script);
 }
 
-/* Where one way gets cheaper than the one before it, as an upright line with the interval in its label. */
-static void put_crossing(struct drawing *w, const char *a, const char *b, int row)
-{
-	struct cross_point points[64] = {};
-	double *values[128] = {};
-	struct crossover x;
-	const char *reason;
-	size_t n = 0, held = 0;
+/* Two curves where both were measured. */
+struct curves {
+	struct cross_point *points;
+	double **values; /* two a point, owned */
+	size_t n;
+};
 
-	for (size_t i = 0; i < w->d->n_cells && n < ARRAY_SIZE(points); i++) {
+static void curves_free(struct curves *c)
+{
+	for (size_t i = 0; c->values && i < 2 * c->n; i++)
+		free(c->values[i]);
+	free(c->values);
+	free(c->points);
+}
+
+static void add_point(const struct drawing *w, struct curves *c, const struct cell *a, const struct cell *b)
+{
+	_cleanup_free_ double *va = NULL, *vb = NULL;
+	const char *reason;
+	ssize_t n_a, n_b;
+
+	n_a = cell_values(a, w->measure, &va, &reason);
+	n_b = cell_values(b, w->measure, &vb, &reason);
+	if (n_a < 1 || n_b < 1)
+		return;
+	c->points[c->n] = (struct cross_point){(double)a->size, vb, va, (size_t)n_b, (size_t)n_a};
+	c->values[2 * c->n] = TAKE_PTR(va);
+	c->values[2 * c->n + 1] = TAKE_PTR(vb);
+	c->n++;
+}
+
+static int make_curves(const struct drawing *w, const char *a, const char *b, struct curves *ret)
+{
+	*ret = (struct curves){
+		.points = calloc(w->d->n_cells, sizeof(*ret->points)),
+		.values = calloc(2 * w->d->n_cells, sizeof(*ret->values)),
+	};
+	if (!ret->points || !ret->values)
+		return -ENOMEM;
+	for (size_t i = 0; i < w->d->n_cells; i++) {
 		const struct cell *from = &w->d->cells[i], *to;
-		ssize_t n_a, n_b;
 
 		if (!on_curve(w, from, a))
 			continue;
 		to = dataset_cell(w->d, from->path, from->workload, b, from->size, from->threads);
-		n_a = cell_values(from, w->measure, &values[held++], &reason);
-		n_b = to ? cell_values(to, w->measure, &values[held++], &reason) : 0;
-		if (n_a > 0 && n_b > 0)
-			points[n++] = (struct cross_point){(double)from->size, values[held - 1],
-				values[held - 2], (size_t)n_b, (size_t)n_a};
+		if (to)
+			add_point(w, ret, from, to);
 	}
-	if (crossover_find(points, n, ESTIMATE_LEVEL, ESTIMATE_RESAMPLES, w->d->seed, &x) == 0 &&
+	return 0;
+}
+
+/* Where one way gets cheaper than the one before it, as an upright line with the interval in its label. */
+static void put_crossing(struct drawing *w, const char *a, const char *b, int row)
+{
+	struct crossover x;
+	struct curves c;
+
+	if (make_curves(w, a, b, &c) == 0 &&
+		crossover_find(c.points, c.n, ESTIMATE_LEVEL, ESTIMATE_RESAMPLES, w->d->seed, &x) == 0 &&
 		x.kind == CROSS_AT && x.at > 0 && isfinite(x.at)) {
 		fprintf(w->script,
 			"set arrow from %.17g, graph 0 to %.17g, graph 1 nohead dt 3 lc rgb \"#555555\"\n",
@@ -395,8 +431,7 @@ static void put_crossing(struct drawing *w, const char *a, const char *b, int ro
 			"set label \" %s cheaper than %s from %s\" at %.17g, graph %.2f font \",11\"\n", b, a,
 			figure_mean_size(x.at).s, x.at, 0.97 - 0.05 * row);
 	}
-	while (held > 0)
-		free(values[--held]);
+	curves_free(&c);
 }
 
 static void put_crossings(struct drawing *w)

@@ -3,7 +3,9 @@
 import csv
 import json
 import os
+import re
 import shutil
+import subprocess
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -143,3 +145,42 @@ def test_a_file_of_results_runs_nothing(daemon, tmp_path):
     done = daemon.cli("plot", str(evil), "--output", str(tmp_path / "plots"), "--figure", "cost_size", "--format", "svg")
     assert done.returncode == 0, done.stderr
     assert f"`touch {sign}`" in texts(tmp_path / "plots/cost_size.svg") and not sign.exists()
+
+
+def written(file, sizes, cost, failed=""):
+    """Results of three runs a cell; cost: ns a byte of a mode at the i-th size, failed: the mode whose runs have nothing."""
+    with open(file, "w") as f:
+        for mode in ("one-copy", "zero-copy"):
+            for i, size in enumerate(sizes):
+                for run in range(3):
+                    f.write(json.dumps({
+                        "schema": "copyledger/result/1", "id": f"{mode}-{i}-{run}",
+                        "state": "failed" if mode == failed else "done", "error": {"message": "no"}, "derived": {"cpu_ns_per_byte": cost(mode, i) * (1 + run / 1000)},
+                        "spec": {"mode": mode, "path": "loopback", "workload": "stream", "size": size, "threads": 1}}) + "\n")
+    return file
+
+
+def plotted(file, folder):
+    """The figure of the cost over the size, by the program alone."""
+    done = subprocess.run([BUILD / "copyledger", "plot", file, "--figure", "cost_size", "--format", "svg", "--output", folder],
+                          capture_output=True, text=True, timeout=120, env={**os.environ, "LC_ALL": "C.UTF-8"})
+    assert done.returncode == 0, done
+    return texts(folder / "cost_size.svg")
+
+
+@pytest.mark.parametrize("crossing", [10, 150])
+def test_a_crossing_of_many_sizes_is_where_it_is(tmp_path, crossing):
+    """A file may hold any number of sizes: all of them count, and none is written behind what was made for 64."""
+    sizes = [64 * (i + 1) for i in range(200)]
+    said = plotted(written(tmp_path / "many.jsonl", sizes, lambda mode, i: 20 if mode == "zero-copy" and i < crossing else 10
+                           if mode == "one-copy" else 5), tmp_path)
+    at = re.search(r"zero-copy cheaper than one-copy from ([\d.]+) (K?i?B)", said)
+    assert at, said
+    at = float(at[1]) * (1024 if at[2] == "KiB" else 1)
+    assert sizes[crossing - 1] - 64 <= at <= sizes[crossing] + 64
+
+
+def test_many_sizes_of_which_one_mode_failed(tmp_path):
+    sizes = [64 * (i + 1) for i in range(500)]
+    said = plotted(written(tmp_path / "many.jsonl", sizes, lambda mode, i: 10, "zero-copy"), tmp_path)
+    assert "one-copy" in said and "cheaper" not in said
