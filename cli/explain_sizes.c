@@ -25,6 +25,7 @@ static const struct by {
 
 struct curve {
 	struct cross_point *points;
+	bool *ahead;     /* of each point: the second way, surely */
 	double **values; /* two a point, owned */
 	size_t n;
 	size_t least; /* runs of the cell that has fewest */
@@ -36,6 +37,7 @@ static void curve_free(struct curve *c)
 		free(c->values[i]);
 	free(c->values);
 	free(c->points);
+	free(c->ahead);
 }
 
 static void add_point(struct asking *q, struct curve *c, const struct group *g, const struct pair *pair,
@@ -73,7 +75,8 @@ static int curve_make(struct asking *q, const struct group *g, const struct pair
 	*ret = (struct curve){.least = SIZE_MAX};
 	ret->points = calloc(q->n_sizes, sizeof(*ret->points));
 	ret->values = calloc(2 * q->n_sizes, sizeof(*ret->values));
-	if (!ret->points || !ret->values)
+	ret->ahead = calloc(q->n_sizes, sizeof(*ret->ahead));
+	if (!ret->points || !ret->values || !ret->ahead)
 		return -ENOMEM;
 	for (size_t i = 0; i < q->n_sizes; i++)
 		add_point(q, ret, g, pair, q->sizes[i], m);
@@ -98,6 +101,46 @@ static struct phrase interval(const struct curve *c, const struct crossover *x)
 	return p;
 }
 
+/* "64 B to 4 KiB and 64 KiB": where the second way is ahead; "": nowhere. Owned by the caller. */
+static char *where_ahead(const struct curve *c)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+	const char *sep = "";
+
+	if (!f)
+		return NULL;
+	for (size_t i = 0, end; i < c->n; i = end + 1) {
+		for (end = i; end < c->n && c->ahead[end];)
+			end++;
+		if (end == i)
+			continue;
+		fprintf(f, "%s%s", sep, figure_size((int64_t)c->points[i].size).s);
+		if (end > i + 1)
+			fprintf(f, " to %s", figure_size((int64_t)c->points[end - 1].size).s);
+		sep = " and ";
+	}
+	fclose(f);
+	return text;
+}
+
+/* Behind at the last size: that is "never" only where no smaller one is surely ahead. */
+static void say_behind_at_last(struct asking *q, const struct group *g, const struct pair *pair,
+	const struct by *by, const struct curve *c)
+{
+	struct phrase last = {};
+	_cleanup_free_ char *where = where_ahead(c);
+
+	snprintf(last.s, sizeof(last.s), "%s", figure_size((int64_t)c->points[c->n - 1].size).s);
+	if (where && *where)
+		say(q, "%s beats %s in %s at %s, but no longer at %s, %s (95 %%, %zu runs a cell or more)",
+			pair->b, pair->a, by->words, where, last.s, place(g).s, c->least);
+	else
+		say(q, "%s never beats %s in %s between %s and %s, %s", pair->b, pair->a, by->words,
+			figure_size((int64_t)c->points[0].size).s, last.s, place(g).s);
+}
+
 /* The same four for every pair: how each end is said. */
 static void say_crossing(struct asking *q, const struct group *g, const struct pair *pair,
 	const struct by *by, const struct curve *c, const struct crossover *x)
@@ -108,8 +151,7 @@ static void say_crossing(struct asking *q, const struct group *g, const struct p
 	snprintf(last.s, sizeof(last.s), "%s", figure_size((int64_t)c->points[c->n - 1].size).s);
 	switch (x->kind) {
 	case CROSS_NONE:
-		say(q, "%s never beats %s in %s between %s and %s, %s", pair->b, pair->a, by->words, first.s,
-			last.s, place(g).s);
+		say_behind_at_last(q, g, pair, by, c);
 		break;
 	case CROSS_ALWAYS:
 		say(q, "%s beats %s in %s at every size from %s to %s, %s", pair->b, pair->a, by->words,
@@ -137,6 +179,9 @@ static size_t cross(struct asking *q, const struct group *g, const struct pair *
 
 	if (r == 0 && c.n >= 2) {
 		r = crossover_find(c.points, c.n, ESTIMATE_LEVEL, ESTIMATE_RESAMPLES, q->d->seed, &x);
+		if (r == 0)
+			r = crossover_ahead(
+				c.points, c.n, ESTIMATE_LEVEL, ESTIMATE_RESAMPLES, q->d->seed, c.ahead);
 		if (r == 0)
 			say_crossing(q, g, pair, by, &c, &x);
 		else if (r == -ENODATA)

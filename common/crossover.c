@@ -2,7 +2,6 @@
 /* Crossings of medians, and their bootstrap. */
 #include <errno.h>
 #include <math.h>
-#include <stdbool.h>
 
 #include "crossover.h"
 #include "macro.h"
@@ -108,5 +107,36 @@ int crossover_find(const struct cross_point *points, size_t n, double level, uns
 	ret->low = exp2(found[tail]);
 	ret->high = exp2(found[resamples - 1 - tail]);
 	ret->at = exp2(once(points, n, &s, NULL));
+	return 0;
+}
+
+static bool is_ahead(
+	const struct cross_point *p, struct scratch *s, unsigned int resamples, size_t tail, uint64_t *state)
+{
+	size_t behind = 0;
+
+	for (unsigned int i = 0; i < resamples; i++) {
+		double a = draw(p->a, p->n_a, s, state);
+
+		behind += draw(p->b, p->n_b, s, state) <= a;
+	}
+	return behind <= tail;
+}
+
+int crossover_ahead(const struct cross_point *points, size_t n, double level, unsigned int resamples,
+	uint64_t seed, bool *ret)
+{
+	size_t most = most_values(points, n), tail = (size_t)((1 - level) / 2 * resamples);
+	_cleanup_free_ double *drawn = NULL;
+
+	if (!most)
+		return -ENODATA;
+	if (resamples == 0 || !(level > 0 && level < 1))
+		return -EINVAL;
+	drawn = calloc(most, sizeof(*drawn));
+	if (!drawn)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		ret[i] = is_ahead(&points[i], &(struct scratch){.drawn = drawn}, resamples, tail, &seed);
 	return 0;
 }

@@ -3,6 +3,7 @@
  * it is. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,7 +17,7 @@ struct cross_point {
 
 enum cross_kind {
 	CROSS_UNDECIDED, /* the interval is all sizes: b may be better everywhere or nowhere */
-	CROSS_NONE,      /* at the largest size b is not better than a */
+	CROSS_NONE,      /* at the largest size b is not better than a; it may be at smaller ones */
 	CROSS_ALWAYS,    /* b is better from the smallest size on */
 	CROSS_AT,
 };
@@ -37,3 +38,8 @@ struct crossover {
  * resamples or a level outside (0, 1); -ENOMEM. */
 int crossover_find(const struct cross_point *points, size_t n, double level, unsigned int resamples,
 	uint64_t seed, struct crossover *ret);
+
+/* Fills n flags: whether b is better than a at this size in all but (1 - level) / 2 of the resamples. Errors
+ * as above. */
+int crossover_ahead(const struct cross_point *points, size_t n, double level, unsigned int resamples,
+	uint64_t seed, bool *ret);

@@ -121,6 +121,24 @@ static double never_pays(int mode, int i, int threads)
 	return 9 - mode * 3;
 }
 
+/* zero-copy is 1.5 times one-copy at 64 B and from 1 to 4 KiB, and behind at 256 B and at 16 KiB. */
+static double pays_here_and_there(int mode, int i, int threads)
+{
+	return mode == 2 ? (i == 1 || i == 4 ? 9 : 15) : 10;
+}
+
+/* Behind at the largest size alone is not "never". */
+static void a_way_that_falls_behind_is_not_denied(void **state)
+{
+	const struct plan p = {pays_here_and_there, .many_runs = true, .spread = 0.01};
+	_cleanup_json_ json_object *o = answers_to(&p);
+
+	assert_true(says(o, "crossovers",
+		"zero-copy beats one-copy in throughput at 64 B and 1 KiB to 4 KiB, but no longer at 16 KiB, "
+		"over"));
+	assert_false(says(o, "crossovers", "zero-copy never beats one-copy"));
+}
+
 static void a_crossing_that_is_there_is_said(void **state)
 {
 	const struct plan p = {pays_from_2k, .copied = false, .many_runs = true, .spread = 0.01};
@@ -236,6 +254,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_crossing_that_is_there_is_said),
+		cmocka_unit_test(a_way_that_falls_behind_is_not_denied),
 		cmocka_unit_test(one_that_is_not_is_denied),
 		cmocka_unit_test(copied_by_another_site_is_copied_too),
 		cmocka_unit_test(what_is_copied_in_part_is_neither),

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <math.h>
+#include <stdbool.h>
 
 #include "crossover.h"
 #include "macro.h"
@@ -100,6 +101,25 @@ static void of_several_crossings_the_last_counts(void **state)
 	assert_true(fabs(c.at - 3000) < 1e-6);
 }
 
+/* What is hidden behind the last size, and what noise alone puts ahead. */
+static void sizes_that_are_ahead(void **state)
+{
+	bool ahead[POINTS];
+	struct planted p;
+
+	plant(&p, 2000, 0.2, 0.02, 1);
+	for (size_t k = 0; k < RUNS; k++)
+		p.b[POINTS - 1][k] = 9;
+	assert_int_equal(found(&p).kind, CROSS_NONE);
+	assert_int_equal(crossover_ahead(p.points, POINTS, 0.95, 1000, 1, ahead), 0);
+	for (size_t i = 0; i < POINTS; i++)
+		assert_int_equal(ahead[i], p.points[i].size > 2000 && i < POINTS - 1);
+	for (size_t k = 0; k < RUNS; k++)
+		p.b[3][k] = k % 2 ? 8 : 12; /* the median is ahead, but not surely */
+	assert_int_equal(crossover_ahead(p.points, POINTS, 0.95, 1000, 1, ahead), 0);
+	assert_false(ahead[3]);
+}
+
 static void equals_are_not_decided(void **state)
 {
 	int undecided = 0;
@@ -116,6 +136,7 @@ static void equals_are_not_decided(void **state)
 static void what_cannot_be_drawn_from_is_refused(void **state)
 {
 	struct crossover c = {.at = 7};
+	bool ahead = true;
 	struct planted p;
 
 	plant(&p, 3000, 0.2, 0.02, 1);
@@ -126,7 +147,9 @@ static void what_cannot_be_drawn_from_is_refused(void **state)
 	p.points[0].n_a = RUNS;
 	assert_int_equal(crossover_find(p.points, POINTS, 0.95, 0, 1, &c), -EINVAL);
 	assert_int_equal(crossover_find(p.points, POINTS, 1, 10, 1, &c), -EINVAL);
-	assert_true(c.at == 7);
+	assert_int_equal(crossover_ahead(p.points, 0, 0.95, 1000, 1, &ahead), -ENODATA);
+	assert_int_equal(crossover_ahead(p.points, POINTS, 0, 10, 1, &ahead), -EINVAL);
+	assert_true(c.at == 7 && ahead);
 	assert_int_equal(crossover_find(p.points, POINTS, 0.95, 10, 1, &c), 0);
 }
 
@@ -137,6 +160,7 @@ int main(void)
 		cmocka_unit_test(without_noise_it_is_exact),
 		cmocka_unit_test(always_and_never),
 		cmocka_unit_test(of_several_crossings_the_last_counts),
+		cmocka_unit_test(sizes_that_are_ahead),
 		cmocka_unit_test(equals_are_not_decided),
 		cmocka_unit_test(what_cannot_be_drawn_from_is_refused),
 	};
