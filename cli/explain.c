@@ -127,22 +127,27 @@ struct ratio ratio_of(const struct cell *base, const struct cell *c, const struc
 	return r;
 }
 
-/* An interval that does not hold at 95 % of its name decides nothing. */
+/* What decides is an interval that holds at 95 %: three runs a side have one of 90 % at most. */
+static bool is_sure(struct ratio r)
+{
+	return r.known && r.coverage >= ESTIMATE_LEVEL;
+}
+
 bool surely_above(struct ratio r, double limit)
 {
-	return r.known && r.coverage >= 0.9 && r.low > limit;
+	return is_sure(r) && r.low > limit;
 }
 
 bool surely_below(struct ratio r, double limit)
 {
-	return r.known && r.coverage >= 0.9 && r.high < limit;
+	return is_sure(r) && r.high < limit;
 }
 
 struct phrase times(struct ratio r)
 {
 	struct phrase p;
 
-	if (r.coverage >= 0.9)
+	if (is_sure(r))
 		snprintf(p.s, sizeof(p.s), "%.2f times (%.2f to %.2f)", r.mid, r.low, r.high);
 	else
 		snprintf(p.s, sizeof(p.s), "%.2f times (too few runs for an interval)", r.mid);
