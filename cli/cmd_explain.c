@@ -20,6 +20,8 @@ static int cmd_explain(struct cli *cli)
 	int r;
 
 	r = dataset_open(cli, source, &d, &fault);
+	if (r == 0)
+		r = dataset_check_alike(d, &fault);
 	if (r == 0 && explain_answers(d, &document) < 0)
 		r = fault_set(&fault, -ENOMEM, "no_memory", "", "out of memory");
 	if (r < 0)

@@ -156,6 +156,8 @@ static int cmd_plot(struct cli *cli)
 	if (r == 0)
 		r = dataset_open(cli, source, &d, &fault);
 	if (r == 0)
+		r = dataset_check_alike(d, &fault);
+	if (r == 0)
 		r = figure_check(d, p.threads, p.size, &fault);
 	if (r == 0)
 		r = make_dir(p.dir, &fault);

@@ -42,6 +42,8 @@ static int cmd_report(struct cli *cli)
 
 	r = dataset_open(cli, source, &d, &fault);
 	if (r == 0)
+		r = dataset_check_alike(d, &fault);
+	if (r == 0)
 		r = write_report(cli, d, file ? file : "report.html", &fault);
 	return r < 0 ? cli_fail(cli, &fault) : STATUS_OK;
 }

@@ -43,6 +43,8 @@ static bool selects(json_object *value, const char *wanted)
 {
 	uint64_t n;
 
+	if (!value)
+		return false;
 	if (!json_object_is_type(value, json_type_int))
 		return str_eq(json_object_get_string(value), wanted);
 	return units_parse_size(wanted, &n) == 0 && json_object_get_uint64(value) == n;
@@ -415,6 +417,82 @@ const struct cell *dataset_cell(const struct dataset *d, const char *path, const
 			return c;
 	}
 	return NULL;
+}
+
+/* ---- cells that cannot be told apart ---- */
+
+static const char *const of_place[] = {"path", "workload", "mode", "size", "threads"};
+static const char *const of_length[] = {"duration_ms", "warmup_ms"};
+
+static bool is_among(const char *name, const char *const *names, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (str_eq(name, names[i]))
+			return true;
+	return false;
+}
+
+/* Of a member of a's spec: whether b's is another, though nothing says which of the two is meant. */
+static bool mixes(const char *name, json_object *value, const struct cell *b, bool same_place)
+{
+	json_object *other = NULL;
+
+	if (is_among(name, incidental, ARRAY_SIZE(incidental)) ||
+		is_among(name, of_place, ARRAY_SIZE(of_place)) ||
+		(!same_place && is_among(name, of_length, ARRAY_SIZE(of_length))))
+		return false;
+	json_object_object_get_ex(b->spec, name, &other);
+	return !json_object_equal(value, other);
+}
+
+static const char *text_of(json_object *value)
+{
+	const char *text = json_object_get_string(value);
+
+	return text ? text : "";
+}
+
+/* What an empty value stands for cannot be selected, what it differs from can. */
+static int say_mixed(
+	const struct dataset *d, const char *name, json_object *one, json_object *other, struct fault *reterr)
+{
+	const char *a = text_of(one), *b = text_of(other);
+
+	return fault_set(reterr, -EINVAL, "usage", "",
+		"'%s' mixes runs whose '%s' is '%s' with runs where it is '%s', and they would pass for the "
+		"same: "
+		"select one, as in '%s%s%s=%s'",
+		d->source, name, a, b, d->source, json_object_object_length(d->filter) ? "," : ":", name,
+		*a ? a : b);
+}
+
+static int check_pair(const struct dataset *d, const struct cell *a, const struct cell *b, bool same_place,
+	struct fault *reterr)
+{
+	json_object_object_foreach(a->spec, name, value)
+	{
+		if (mixes(name, value, b, same_place))
+			return say_mixed(d, name, value, json_object_object_get(b->spec, name), reterr);
+	}
+	json_object_object_foreach(b->spec, other_name, other_value)
+	{
+		if (mixes(other_name, other_value, a, same_place))
+			return say_mixed(d, other_name, NULL, other_value, reterr);
+	}
+	return 0;
+}
+
+/* Equality is transitive, so the first cell stands for all of them; cells of one place are neighbours. */
+int dataset_check_alike(const struct dataset *d, struct fault *reterr)
+{
+	int r = 0;
+
+	for (size_t i = 1; i < d->n_cells && r == 0; i++) {
+		r = check_pair(d, &d->cells[0], &d->cells[i], false, reterr);
+		if (r == 0 && by_place(&d->cells[i - 1], &d->cells[i]) == 0)
+			r = check_pair(d, &d->cells[i - 1], &d->cells[i], true, reterr);
+	}
+	return r;
 }
 
 /* ---- figures of a cell ---- */

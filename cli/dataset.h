@@ -47,7 +47,14 @@ DEFINE_CLEANUP(struct dataset *, dataset_free)
 /* The first document that was measured; NULL: none was. Its host and path stand for all of the dataset. */
 json_object *dataset_example(const struct dataset *d);
 
-/* The cell with these values; NULL: none. */
+/*
+ * Whether the cells differ only in what dataset_cell() tells apart, and in how long they ran where that
+ * differs too. "usage": they do not, as the runs of one label may; names the parameter and how to select. Who
+ * compares cells with one another by their place asks this first.
+ */
+int dataset_check_alike(const struct dataset *d, struct fault *reterr);
+
+/* The cell with these values; NULL: none. Of several the first: see dataset_check_alike(). */
 const struct cell *dataset_cell(const struct dataset *d, const char *path, const char *workload,
 	const char *mode, int64_t size, int64_t threads);
 

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: MIT
 """'copyledger explain' of a real sweep: its figures are the stored ones, and what this machine cannot tell is said."""
 import json
+import os
 import re
+import subprocess
 
 import jsonschema
 import pytest
 
-from support import TOP, Daemon, running
+from support import BUILD, TOP, Daemon, running
 
 SCHEMA = json.loads((TOP / "schemas/explain-1.schema.json").read_text())
 SWEEP = ("--sizes", "256,64K", "--threads", "1,2", "--paths", "loopback,veth", "--repeat", "3", "--duration", "30ms",
@@ -119,3 +121,32 @@ def test_without_the_store_nothing_is_said(tmp_path):
     assert d.stop() == 0
     done = d.cli("explain")
     assert done.returncode == 3 and not done.stdout
+
+
+def program(*args):
+    """The command by itself: what reads a file asks no daemon."""
+    return subprocess.run([BUILD / "copyledger", *map(str, args)], capture_output=True, text=True, timeout=60,
+                          env={**os.environ, "LC_ALL": "C.UTF-8"})
+
+
+def result(ident, mode="one-copy", gbps=10, **spec):
+    return {"schema": "copyledger/result/1", "id": ident, "state": "done", "app": {"throughput_gbps": gbps},
+            "spec": {"mode": mode, "path": "loopback", "workload": "stream", "size": 65536, "threads": 1, "fields": 8, **spec}}
+
+
+def written(file, results):
+    file.write_text("".join(json.dumps(r) + "\n" for r in results))
+    return file
+
+
+@pytest.mark.parametrize("command", ["explain", "plot", "report"])
+def test_runs_that_only_a_parameter_tells_apart_are_not_confused(tmp_path, command):
+    """What one label holds, as the runs of 'run --overhead', would pass for one cell."""
+    file = written(tmp_path / "mixed.jsonl", [result(f"{fields}-{i}", fields=fields) for fields in (8, 64) for i in range(3)])
+    made = tmp_path / "made"
+    output = () if command == "explain" else ("--output", made)
+    done = program(command, file, *output)
+    assert done.returncode == 2 and not done.stdout and not made.exists(), done
+    named = re.search(rf"'fields' is '(8|64)' .* '(8|64)'.*'{file}:fields=(8|64)'", done.stderr)
+    assert named and {named[1], named[2]} == {"8", "64"} and named[3] == named[1], done.stderr
+    assert program("explain", f"{file}:fields=64").returncode == 0

@@ -125,6 +125,50 @@ static void what_is_no_result_is_refused(void **state)
 	}
 }
 
+#define SPEC(id, mode, size, rest)                                                                           \
+	"{\"schema\":\"copyledger/result/1\",\"id\":\"" id                                                   \
+	"\",\"state\":\"done\",\"spec\":{\"mode\":\"" mode                                                   \
+	"\",\"path\":\"loopback\",\"workload\":\"stream\",\"size\":" size ",\"threads\":2" rest "}}\n"
+
+static void what_would_be_confused_is_refused(void **state)
+{
+	static const struct {
+		const char *text, *selection, *says; /* says: NULL: it is taken */
+	} cases[] = {
+		{SPEC("a", "one-copy", "64", ",\"fields\":8,\"label\":\"x\"")
+				SPEC("b", "two-copy", "1024", ",\"fields\":8,\"label\":\"y\""),
+			"", NULL},
+		{SPEC("a", "one-copy", "64", ",\"fields\":8") SPEC("b", "one-copy", "64", ",\"fields\":64"),
+			"", "mixes runs whose 'fields' is '"},
+		{SPEC("a", "one-copy", "64", ",\"fields\":8") SPEC("b", "one-copy", "64", ",\"fields\":64"),
+			":fields=64", NULL},
+		{SPEC("a", "one-copy", "64", ",\"ledger\":\"auto\"")
+				SPEC("b", "zero-copy", "64", ",\"ledger\":\"off\""),
+			"", ":ledger=auto'"},
+		{SPEC("a", "one-copy", "64", ",\"verify\":false")
+				SPEC("b", "zero-copy", "64", ",\"verify\":true"),
+			":size=64", ",verify=false'"},
+		{SPEC("a", "one-copy", "64", "") SPEC("b", "one-copy", "64", ",\"receive\":\"mmap\""), "",
+			":receive=mmap'"},
+		{SPEC("a", "one-copy", "64", ",\"duration_ms\":1")
+				SPEC("b", "one-copy", "64", ",\"duration_ms\":2"),
+			"", ":duration_ms="},
+		{SPEC("a", "one-copy", "64", ",\"duration_ms\":1")
+				SPEC("b", "one-copy", "128", ",\"duration_ms\":2"),
+			"", NULL},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_(dataset_freep) struct dataset *d = NULL;
+		struct fault fault = {};
+
+		write_file(cases[i].text);
+		assert_int_equal(open_at(cases[i].selection, &d, &fault), 0);
+		assert_int_equal(dataset_check_alike(d, &fault), cases[i].says ? -EINVAL : 0);
+		assert_has(fault.text, cases[i].says ? cases[i].says : "");
+	}
+}
+
 static void without_a_file_the_daemon_is_asked(void **state)
 {
 	struct cli cli = {.socket = "/nonexistent/socket"};
@@ -155,6 +199,7 @@ int main(void)
 		cmocka_unit_test(figures_are_known_or_have_a_reason),
 		cmocka_unit_test(a_selection_takes_what_it_names),
 		cmocka_unit_test(what_is_no_result_is_refused),
+		cmocka_unit_test(what_would_be_confused_is_refused),
 		cmocka_unit_test(without_a_file_the_daemon_is_asked),
 	};
 
