@@ -5,6 +5,7 @@
 
 #include "explain.h"
 #include "render.h"
+#include "stats.h"
 
 static const struct level {
 	const char *name, *measure;
@@ -35,19 +36,57 @@ static const char *nowhere(const struct asking *q, const struct measure *m)
 	"PMU, and "                                                                                          \
 	"kernel.perf_event_paranoid at 2 or less for a daemon with CAP_PERFMON"
 
+/* Whether a run asked for the counters and the CPU or the kernel had none for it. */
+static bool refused_here(const struct asking *q)
+{
+	for (size_t i = 0; i < q->d->n_cells; i++)
+		for (size_t k = 0; k < q->d->cells[i].n_runs; k++)
+			if (doc_reason(q->d->cells[i].runs[k], "perf.sender.llc_misses"))
+				return true;
+	return false;
+}
+
+static void cannot_count(struct asking *q, const char *reason)
+{
+	if (refused_here(q)) {
+		cannot(q, "This machine cannot answer: no cache counters (%s)", reason);
+		say(q, NEEDED);
+		return;
+	}
+	cannot(q, "The data cannot answer: no cache counters (%s)", reason);
+	if (doc_flag(dataset_example(q->d), "spec.perf") == 0)
+		say(q, "It would take the same runs without --no-perf");
+}
+
 /* Misses per 1,000 bytes delivered in the window, as a median over runs; the window's bytes, as the counters'
  * are. */
 static bool misses_per_kb(const struct cell *c, const struct measure *m, double *ret)
 {
-	double misses, bytes;
-	const char *reason;
+	_cleanup_free_ double *ratios = c && c->n_runs ? malloc(c->n_runs * sizeof(*ratios)) : NULL;
+	size_t n = 0;
 
-	/* the middle run stands for the cell: the interval of the misses is among what the answer rests on */
-	if (!c || !c->n_runs || measure_value(m, c->runs[c->n_runs / 2], &misses, &reason) < 0 ||
-		!doc_number(c->runs[c->n_runs / 2], "app.bytes_received", &bytes) || bytes <= 0)
-		return false;
-	*ret = misses / bytes * 1000;
-	return true;
+	for (size_t i = 0; ratios && i < c->n_runs; i++) {
+		double misses, bytes;
+		const char *reason;
+
+		if (measure_value(m, c->runs[i], &misses, &reason) == 0 &&
+			doc_number(c->runs[i], "app.bytes_received", &bytes) && bytes > 0)
+			ratios[n++] = misses / bytes * 1000;
+	}
+	return n > 0 && stats_median(ratios, n, ret) == 0;
+}
+
+/* "33 % fewer" than base. */
+static struct phrase fewer(double base, double now)
+{
+	struct phrase p;
+
+	if (base > 0)
+		snprintf(p.s, sizeof(p.s), "%.0f %% %s", fabs(1 - now / base) * 100,
+			now > base ? "more" : "fewer");
+	else
+		snprintf(p.s, sizeof(p.s), "%s", now > 0 ? "more, from none" : "none to save");
+	return p;
 }
 
 static size_t say_level(struct asking *q, const struct group *g, int64_t size, const struct level *level)
@@ -62,10 +101,10 @@ static size_t say_level(struct asking *q, const struct group *g, int64_t size, c
 		rest_on(q, cell_of(q, g, modes[i], size), m);
 	say(q,
 		"%s, %s: %s misses per 1,000 bytes: two-copy %.2f, one-copy %.2f, zero-copy %.2f; without "
-		"the packing "
-		"%.0f %% fewer, without the copy to the kernel %.0f %% fewer than one-copy",
+		"the packing %s (one-copy against two-copy), without the copy to the kernel %s (zero-copy "
+		"against one-copy)",
 		figure_size(size).s, place(g).s, level->name, per_kb[0], per_kb[1], per_kb[2],
-		(1 - per_kb[1] / per_kb[0]) * 100, (1 - per_kb[2] / per_kb[1]) * 100);
+		fewer(per_kb[0], per_kb[1]).s, fewer(per_kb[1], per_kb[2]).s);
 	return 1;
 }
 
@@ -76,15 +115,15 @@ void explain_caches(struct asking *q)
 	size_t said = 0;
 
 	if (reason && l1) {
-		cannot(q, "This machine cannot answer: no cache counters (%s)", reason);
-		say(q, NEEDED);
+		cannot_count(q, reason);
 		return;
 	}
 	for (size_t i = 0; i < q->n_groups; i++)
 		for (size_t k = 0; k < ARRAY_SIZE(levels); k++)
 			said += say_level(q, &q->groups[i], q->sizes[q->n_sizes - 1], &levels[k]);
 	if (!said)
-		cannot(q, "The data has no place where all three modes were counted at the same size");
+		cannot(q, "The data has no place where two-copy, one-copy and zero-copy were all counted at "
+			  "the largest size");
 }
 
 /* ---- threads ---- */
@@ -148,14 +187,13 @@ void explain_threads(struct asking *q)
 		}
 	}
 	if (!said) {
-		cannot(q, "The data has one number of threads only: sweep several");
+		cannot(q, "Neither two-copy nor one-copy nor zero-copy was measured with several numbers of "
+			  "threads at the smallest or the largest size: sweep them with several");
 		return;
 	}
 	if (reason)
-		say(q,
-			"How much of it is contention for a cache this machine cannot tell: no cache "
-			"counters (%s)",
-			reason);
+		say(q, "How much of it is contention for a cache %s cannot tell: no cache counters (%s)",
+			refused_here(q) ? "this machine" : "the data", reason);
 	else
 		say(q, "The misses beside them are in the answer about caches");
 }

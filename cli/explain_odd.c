@@ -6,8 +6,9 @@
 #include "explain.h"
 #include "render.h"
 
-#define EXAMPLES 3      /* of one rule; the rest is counted */
-#define PAYS_FROM 10240 /* bytes: what the kernel's msg_zerocopy document says of a write */
+#define EXAMPLES 3       /* of one rule; the rest is counted */
+#define PAYS_FROM 10240  /* bytes: what the kernel's msg_zerocopy document says of a write */
+#define SMALL_FIELD 4096 /* bytes: a page; what an entry of an iovec costs is little beside copying more */
 #define WIDE 0.2
 
 struct finding {
@@ -38,10 +39,19 @@ static void slower_than(struct finding *f, const struct group *g, int64_t size, 
 	rest_on(f->q, c, rate);
 }
 
+/* Fields of many KiB, or a single one, are no reason why copying them together first should be faster. */
 static void packing_wins(struct finding *f, const struct group *g, int64_t size)
 {
-	slower_than(f, g, size, "one-copy", "two-copy",
-		"an iovec of many small fields costs more than copying them together");
+	const struct cell *c = cell_of(f->q, g, "one-copy", size);
+	char why[120] = "an iovec of many small fields costs more than copying them together";
+	int64_t fields;
+
+	if (c && doc_integer(c->spec, "fields", &fields) && fields > 0 &&
+		(fields == 1 || size / fields > SMALL_FIELD))
+		snprintf(why, sizeof(why), "%" PRId64 " field%s of %s do%s not explain it by the iovec",
+			fields, fields == 1 ? "" : "s", figure_mean_size((double)size / (double)fields).s,
+			fields == 1 ? "es" : "");
+	slower_than(f, g, size, "one-copy", "two-copy", why);
 }
 
 static void zero_copy_does_not_pay(struct finding *f, const struct group *g, int64_t size)

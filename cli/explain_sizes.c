@@ -202,5 +202,7 @@ void explain_crossovers(struct asking *q)
 			for (size_t p = 0; p < ARRAY_SIZE(pairs); p++)
 				said += cross(q, &q->groups[g], &pairs[p], &bys[b]);
 	if (!said)
-		cannot(q, "That takes two modes at two sizes at least: sweep more of them");
+		cannot(q, "That takes two of two-copy, one-copy and zero-copy at two sizes at least: sweep "
+			  "more "
+			  "of them");
 }

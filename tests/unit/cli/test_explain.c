@@ -14,14 +14,33 @@
 struct plan {
 	double (*gbps)(int mode, int i, int threads);
 	bool counters, copied, several_threads, many_runs;
-	bool moved;       /* what is copied after all is by skb_copy */
-	double share;     /* of a run that is copied; 0: all of it */
-	int runs;         /* a cell; 0: as many_runs says */
-	int copied_every; /* of so many runs one is copied; 0: all */
+	bool moved;                          /* what is copied after all is by skb_copy */
+	double share;                        /* of a run that is copied; 0: all of it */
+	int fields, scale;                   /* 0: 8 fields; 0: sizes as above, else so many times */
+	bool no_perf, no_misses, odd_middle; /* odd_middle: one run has nine times the misses */
+	const char *const *names;            /* of the modes; NULL: those below */
+	int runs;                            /* a cell; 0: as many_runs says */
+	int copied_every;                    /* of so many runs one is copied; 0: all */
 	double spread;
 };
 
 static const char *const modes[] = {"two-copy", "one-copy", "zero-copy"};
+
+static void write_perf(FILE *f, const struct plan *p, int mode, int run)
+{
+	int times = p->no_misses ? 0 : p->odd_middle && run == RUNS / 2 ? 9 : 1;
+
+	if (p->no_perf) {
+		fprintf(f, "\"perf\":null,\"perf_reason\":\"turned off for this run\"}\n");
+		return;
+	}
+	fprintf(f, "\"perf\":{\"sender\":{\"task_clock_ns\":{\"value\":1}");
+	if (p->counters)
+		fprintf(f, CACHE "},\"receiver\":{\"task_clock_ns\":{\"value\":1}" CACHE "}}}\n",
+			times * (3000 - 1000 * mode), times * (300 - 30 * mode), 0, 0);
+	else
+		fprintf(f, NO_CACHE "},\"receiver\":{\"task_clock_ns\":{\"value\":1}" NO_CACHE "}}}\n");
+}
 
 static void write_run(FILE *f, const struct plan *p, int mode, int i, int threads, int run)
 {
@@ -33,8 +52,11 @@ static void write_run(FILE *f, const struct plan *p, int mode, int i, int thread
 	fprintf(f,
 		"{\"schema\":\"copyledger/result/"
 		"1\",\"id\":\"%d-%d-%d-%d\",\"state\":\"done\",\"spec\":{\"mode\":\"%s\","
-		"\"path\":\"veth\",\"workload\":\"stream\",\"size\":%d,\"threads\":%d,\"label\":\"\"},",
-		mode, i, threads, run, modes[mode], 64 << (2 * i), threads);
+		"\"path\":\"veth\",\"workload\":\"stream\",\"size\":%d,\"threads\":%d,\"fields\":%d,\"perf\":"
+		"%s,\"label\":\"\"},",
+		mode, i, threads, run, p->names ? p->names[mode] : modes[mode],
+		(64 << (2 * i)) * (p->scale ? p->scale : 1), threads, p->fields ? p->fields : 8,
+		p->no_perf ? "false" : "true");
 	fprintf(f,
 		"\"app\":{\"throughput_gbps\":%.6f,\"bytes_received\":1000000},\"derived\":{\"cpu_ns_per_"
 		"byte\":%.6f},"
@@ -48,19 +70,14 @@ static void write_run(FILE *f, const struct plan *p, int mode, int i, int thread
 		"\"zerocopy\":{\"sends\":%d,\"completed_zero_copied\":%d,\"completed_copied\":%d,\"bytes\":%"
 		"lld,"
 		"\"enobufs\":0,\"verdict\":\"%s\",\"copied_share\":%.3f,\"cause\":%s,\"cause_evidence\":"
-		"\"derived\"},"
-		"\"perf\":{\"sender\":{\"task_clock_ns\":{\"value\":1}",
+		"\"derived\"},",
 		mode == 2 ? 10 : 0, mode == 2 && !copied ? 10 : 0, copied ? 10 : 0, pinned,
 		mode != 2     ? "none"
 		: share > .99 ? "copied"
 		: copied      ? "mixed"
 			      : "zero-copied",
 		share, copied ? "\"looped to a local socket\"" : "null");
-	if (p->counters)
-		fprintf(f, CACHE "},\"receiver\":{\"task_clock_ns\":{\"value\":1}" CACHE "}}}\n",
-			3000 - 1000 * mode, 300 - 30 * mode, 0, 0);
-	else
-		fprintf(f, NO_CACHE "},\"receiver\":{\"task_clock_ns\":{\"value\":1}" NO_CACHE "}}}\n");
+	write_perf(f, p, mode, run);
 }
 
 static json_object *answers_to(const struct plan *p)
@@ -219,6 +236,67 @@ static void with_counters_they_are(void **state)
 	assert_true(says(o, "caches", "33 % fewer"));
 }
 
+/* A run that is unlike the others, wherever it stands, does not speak for them. */
+static void misses_are_a_median_over_runs(void **state)
+{
+	const struct plan p = {never_pays, .counters = true, .odd_middle = true, .many_runs = true};
+	_cleanup_json_ json_object *o = answers_to(&p);
+
+	assert_true(
+		says(o, "caches", "misses per 1,000 bytes: two-copy 3.00, one-copy 2.00, zero-copy 1.00"));
+}
+
+static void of_no_misses_there_is_no_share(void **state)
+{
+	const struct plan p = {never_pays, .counters = true, .no_misses = true, .many_runs = true};
+	_cleanup_json_ json_object *o = answers_to(&p);
+
+	assert_true(says(o, "caches",
+		"two-copy 0.00, one-copy 0.00, zero-copy 0.00; without the packing none to save "));
+	assert_false(says(o, "caches", "nan"));
+}
+
+/* Another machine would not help, and which this one is nobody has seen. */
+static void what_was_turned_off_is_not_blamed_on_the_machine(void **state)
+{
+	const struct plan p = {never_pays, .no_perf = true, .many_runs = true, .several_threads = true};
+	_cleanup_json_ json_object *o = answers_to(&p);
+
+	assert_false(answered(o, "caches"));
+	assert_true(says(o, "caches", "no cache counters (turned off for this run)"));
+	assert_true(says(o, "caches", "without --no-perf"));
+	assert_false(says(o, "caches", "virtual PMU") || says(o, "caches", "machine"));
+	assert_true(says(o, "threads", "the data cannot tell"));
+}
+
+static void what_is_missing_is_said_as_it_is(void **state)
+{
+	static const char *const others[] = {"sendfile", "splice", "uring-send"};
+	const struct plan p = {never_pays, .names = others, .several_threads = true, .many_runs = true};
+	_cleanup_json_ json_object *o = answers_to(&p);
+
+	assert_false(answered(o, "threads") || answered(o, "crossovers"));
+	assert_true(
+		says(o, "threads", "Neither two-copy nor one-copy nor zero-copy was measured with several"));
+	assert_true(says(o, "crossovers", "That takes two of two-copy, one-copy and zero-copy at two sizes"));
+}
+
+static void large_fields_are_not_called_small(void **state)
+{
+	const struct plan small = {never_pays, .many_runs = true, .spread = 0.01},
+			  large = {never_pays, .scale = 1024, .many_runs = true, .spread = 0.01},
+			  one = {never_pays, .fields = 1, .many_runs = true, .spread = 0.01};
+	_cleanup_json_ json_object *a = answers_to(&small), *b = answers_to(&large), *c = answers_to(&one);
+
+	assert_true(says(a, "unexpected", "its throughput; an iovec of many small fields costs more"));
+	assert_true(
+		says(b, "unexpected", "its throughput; 8 fields of 8.0 KiB do not explain it by the iovec"));
+	assert_true(
+		says(c, "unexpected", "its throughput; 1 field of 64.0 B does not explain it by the iovec"));
+	assert_false(
+		says(b, "unexpected", "many small fields") || says(c, "unexpected", "many small fields"));
+}
+
 /* With a run a cell nothing has an interval, so nothing is called sure. */
 static void single_runs_decide_nothing(void **state)
 {
@@ -276,6 +354,11 @@ int main(void)
 		cmocka_unit_test(what_is_copied_in_part_is_neither),
 		cmocka_unit_test(without_counters_the_caches_are_not_answered),
 		cmocka_unit_test(with_counters_they_are),
+		cmocka_unit_test(misses_are_a_median_over_runs),
+		cmocka_unit_test(of_no_misses_there_is_no_share),
+		cmocka_unit_test(what_was_turned_off_is_not_blamed_on_the_machine),
+		cmocka_unit_test(what_is_missing_is_said_as_it_is),
+		cmocka_unit_test(large_fields_are_not_called_small),
 		cmocka_unit_test(single_runs_decide_nothing),
 		cmocka_unit_test(an_interval_that_does_not_hold_decides_nothing),
 		cmocka_unit_test(every_answer_lists_what_it_rests_on),
