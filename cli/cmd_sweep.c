@@ -19,7 +19,7 @@ static int parse_parts(const char *arg,
 	char *rest = copy, *part;
 	int r = list && copy ? 0 : -ENOMEM;
 
-	while (r == 0 && (part = strsep(&rest, ","))) {
+	while (r == 0 && (part = opt_part(&rest))) {
 		json_object *value = NULL;
 
 		if (!*part)
@@ -51,28 +51,6 @@ static int opt_integers(const char *arg, json_object **ret, struct fault *reterr
 	return parse_parts(arg, opt_integer, ret, reterr);
 }
 
-/* The comma of netns:SERVER,CLIENT ends no path. */
-static int opt_paths(const char *arg, json_object **ret, struct fault *reterr)
-{
-	_cleanup_json_ json_object *parts = NULL, *paths = json_object_new_array();
-	int r = parse_parts(arg, NULL, &parts, reterr);
-
-	if (r < 0 || !paths)
-		return r < 0 ? r : -ENOMEM;
-	for (size_t i = 0; i < doc_length(parts); i++) {
-		const char *part = json_object_get_string(json_object_array_get_idx(parts, i));
-		_cleanup_free_ char *joined = NULL;
-
-		if (strncmp(part, "netns:", 6) == 0 && i + 1 < doc_length(parts) &&
-			asprintf(&joined, "%s,%s", part,
-				json_object_get_string(json_object_array_get_idx(parts, ++i))) < 0)
-			return -ENOMEM;
-		json_object_array_add(paths, json_object_new_string(joined ? joined : part));
-	}
-	*ret = TAKE_PTR(paths);
-	return 0;
-}
-
 /* The grid up to 1 MiB. */
 static int opt_wide(const char *arg, json_object **ret, struct fault *reterr)
 {
@@ -84,7 +62,7 @@ static const struct opt sweep_options[] = {
 	{"sizes", 's', "LIST", NULL, opt_sizes, 0, "bytes a message, default 64,256,1K,4K"},
 	{"wide", 0, NULL, "sizes", opt_wide, 0, "sizes 64,256,1K,4K,16K,64K,256K,1M"},
 	{"threads", 't', "LIST", NULL, opt_integers, 0, "default 1,2,4,8"},
-	{"paths", 'p', "LIST", NULL, opt_paths, 0, "loopback (the default), veth, netns:SERVER,CLIENT"},
+	{"paths", 'p', "LIST", NULL, opt_words, 0, "loopback (the default), veth, netns:SERVER,CLIENT"},
 	{"workloads", 'w', "LIST", NULL, opt_words, 0, "stream (the default), rr"},
 	{"receive", 'r', "NAME", NULL, NULL, 0, "recv (the default), recv-trunc or mmap"},
 	{"fields", 'f', "N", NULL, opt_integer, 0, "buffers that a message is made of (default 8)"},

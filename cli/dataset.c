@@ -17,17 +17,30 @@ static const char *const incidental[] = {"label"};
 
 /* ---- the source's name ---- */
 
-/* Cuts ":name=value,..." off; a ':' whose rest has no '=' belongs to the name, and so does all of a file's.
- */
+/* The first ':' that a name and a '=' follow: a value may have some of its own. NULL: nothing is selected.
+ * What follows "label:" is a label, whatever it looks like. */
+static char *filter_colon(char *source)
+{
+	char *colon = strncmp(source, "label:", 6) == 0 ? source + 6 : source;
+
+	while ((colon = strchr(colon, ':'))) {
+		if (colon[1 + strcspn(colon + 1, ":,=")] == '=')
+			return colon;
+		colon++;
+	}
+	return NULL;
+}
+
+/* Cuts ":name=value,..." off; all of a file's name is its name. */
 static int split_filter(char *source, json_object *filter, struct fault *reterr)
 {
-	char *colon = strrchr(source, ':'), *rest, *part;
+	char *colon = access(source, F_OK) == 0 ? NULL : filter_colon(source), *rest, *part;
 
-	if (!colon || !strchr(colon, '=') || access(source, F_OK) == 0)
+	if (!colon)
 		return 0;
 	*colon = '\0';
 	rest = colon + 1;
-	while ((part = strsep(&rest, ","))) {
+	while ((part = opt_part(&rest))) {
 		char *value = strchr(part, '=');
 
 		if (!value || value == part || !value[1])

@@ -8,7 +8,7 @@
  *   label:TEXT    every run with this label
  *   FILE, "-"     result documents one after the other, as 'run --json' and 'export --jsonl' print them
  * and may end with ":name=value,...": only runs whose spec has these values, as in
- * "last:mode=one-copy,size=64K".
+ * "last:mode=one-copy,size=64K" or "last:path=netns:SERVER,CLIENT".
  */
 #pragma once
 

@@ -11,6 +11,22 @@
 #define OPTIONS_MAX 48
 #define LONG_BASE 256 /* above every letter */
 
+char *opt_part(char **rest)
+{
+	char *part = *rest, *comma = part ? strchr(part, ',') : NULL, *value;
+
+	if (!part)
+		return NULL;
+	value = strchr(part, '=');
+	value = value && (!comma || value < comma) ? value + 1 : part;
+	if (comma && strncmp(value, "netns:", 6) == 0)
+		comma = strchr(comma + 1, ',');
+	if (comma)
+		*comma++ = '\0';
+	*rest = comma;
+	return part;
+}
+
 int opt_integer(const char *arg, json_object **ret, struct fault *reterr)
 {
 	int64_t value;

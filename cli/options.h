@@ -31,6 +31,10 @@ int opt_duration(const char *arg, json_object **ret, struct fault *reterr); /* 1
 int opt_ipv6(const char *arg, json_object **ret, struct fault *reterr);     /* a flag: 6 */
 int opt_false(const char *arg, json_object **ret, struct fault *reterr);
 
+/* Like strsep() at commas, but the one inside netns:SERVER,CLIENT ends no part, neither of a list nor behind
+ * the '=' of a selection. */
+char *opt_part(char **rest);
+
 #define OPTION_TABLES 2
 
 /* What a command line said. request and local are objects, owned; operands points into argv. */

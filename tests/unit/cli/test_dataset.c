@@ -97,6 +97,7 @@ static void a_selection_takes_what_it_names(void **state)
 		{":size=1K", -ENODATA, 0},
 		{":nosuch=1", -EINVAL, 0},
 		{":mode=", -EINVAL, 0},
+		{":=64", -EINVAL, 0},
 	};
 
 	write_file(runs);
@@ -122,6 +123,41 @@ static void what_is_no_result_is_refused(void **state)
 		assert_true(open_at("", &d, &fault) < 0);
 		assert_null(d);
 		assert_non_null(strstr(fault.text, path));
+	}
+}
+
+#define OVER(id, path)                                                                                       \
+	"{\"schema\":\"copyledger/result/1\",\"id\":\"" id                                                   \
+	"\",\"state\":\"done\",\"spec\":{\"mode\":\"one-copy\",\"path\":\"" path                             \
+	"\",\"workload\":\"stream\",\"size\":64,\"threads\":1}}\n"
+
+/* Their names have what else would end the source's name, and a part of the selection. */
+static void a_path_between_namespaces_can_be_selected(void **state)
+{
+	static const struct {
+		const char *selection, *path; /* path: of the one cell; NULL: it is refused */
+	} cases[] = {
+		{":path=netns:a,b", "netns:a,b"},
+		{":path=netns:c,d,threads=1", "netns:c,d"},
+		{":size=64,path=netns:c,d", "netns:c,d"},
+		{":path=loopback,size=64", "loopback"},
+		{":path=netns:a", NULL},
+		{":path=netns:a,b,c", NULL},
+	};
+
+	write_file(OVER("1", "netns:a,b") OVER("2", "netns:c,d") OVER("3", "loopback"));
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_(dataset_freep) struct dataset *d = NULL;
+		struct fault fault = {};
+		int r = open_at(cases[i].selection, &d, &fault);
+
+		if (!cases[i].path) {
+			assert_true(r < 0);
+			continue;
+		}
+		assert_int_equal(r, 0);
+		assert_int_equal(d->n_cells, 1);
+		assert_string_equal(d->cells[0].path, cases[i].path);
 	}
 }
 
@@ -198,6 +234,7 @@ int main(void)
 		cmocka_unit_test(cells_hold_their_runs),
 		cmocka_unit_test(figures_are_known_or_have_a_reason),
 		cmocka_unit_test(a_selection_takes_what_it_names),
+		cmocka_unit_test(a_path_between_namespaces_can_be_selected),
 		cmocka_unit_test(what_is_no_result_is_refused),
 		cmocka_unit_test(what_would_be_confused_is_refused),
 		cmocka_unit_test(without_a_file_the_daemon_is_asked),

@@ -64,6 +64,17 @@ static void requests(void **state)
 	assert_request(&command_list, "--limit 3 --label x", "{\"limit\":3,\"label\":\"x\"}");
 }
 
+static void a_list_of_paths(void **state)
+{
+	assert_request(&command_sweep, "--paths loopback,netns:a,b,veth,netns:c,d",
+		"{\"paths\":[\"loopback\",\"netns:a,b\",\"veth\",\"netns:c,d\"]}");
+	assert_request(&command_sweep, "--paths netns:a,b", "{\"paths\":[\"netns:a,b\"]}");
+	assert_request(
+		&command_sweep, "--paths netns:a", "{\"paths\":[\"netns:a\"]}"); /* the daemon says why not */
+	assert_refused(&command_sweep, "--paths veth,,loopback", "takes a list like a,b");
+	assert_refused(&command_sweep, "--paths netns:a,b,", "takes a list like a,b");
+}
+
 static void local_options_stay_here(void **state)
 {
 	assert_request(&command_run, "-m a --detach --json --no-color --socket /x", "{\"mode\":\"a\"}");
@@ -133,6 +144,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(requests),
+		cmocka_unit_test(a_list_of_paths),
 		cmocka_unit_test(local_options_stay_here),
 		cmocka_unit_test(refusals),
 		cmocka_unit_test(operands),
