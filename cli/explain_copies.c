@@ -80,14 +80,14 @@ static void say_by_completions(struct asking *q, const struct asked *a)
 		figure_count(whole(a->sends)).s);
 }
 
-/* "over loopback, stream, 2.0 MB that asked for it in 3 runs ...": what was copied, by which site, and why.
+/* "over loopback, stream, 2.0 MB sent as zero-copy in 3 runs ...": what was copied, by which site, and why.
  */
 static void say_copied(struct asking *q, const struct asked *a, const char *verdict)
 {
 	const char *site = late_site(&a->bytes);
 
 	say(q,
-		"Over %s, %s, %s: of %s that asked for it in %zu runs %s (%s) were copied after "
+		"Over %s, %s, %s: of %s sent as zero-copy in %zu runs %s (%s) were copied after "
 		"all%s%s%s%s%s%s%s",
 		a->path, a->workload, verdict, figure_bytes(a->bytes.asked).s, a->summed,
 		figure_bytes(a->bytes.copied).s, figure_percent(a->bytes.copied, a->bytes.asked).s,
@@ -101,7 +101,7 @@ static void say_share(struct asking *q, const struct asked *a)
 
 	if (share <= NONE_COPIED)
 		say(q,
-			"Over %s, %s, it is: of %s that asked for it in %zu runs %s were copied again on the "
+			"Over %s, %s, it is: of %s sent as zero-copy in %zu runs %s were copied again on the "
 			"way "
 			"out",
 			a->path, a->workload, figure_bytes(a->bytes.asked).s, a->summed,

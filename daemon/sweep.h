@@ -24,7 +24,7 @@
 #include "macro.h"
 #include "spec.h"
 
-#define SWEEP_REPEATS_MIN 3U
+#define SWEEP_REPEATS_MIN 4U
 #define SWEEP_WITHIN 0.025
 #define SWEEP_LEVEL 0.95
 #define SWEEP_RESAMPLES 2000U

@@ -68,7 +68,7 @@ def test_a_planted_slowdown_is_found_and_nothing_else(daemon, tmp_path):
 
 
 def test_a_cell_of_few_runs_does_not_hide_the_others(daemon, tmp_path):
-    """One that converged early has three runs, which can show nothing; the others are judged all the same."""
+    """One that ended early with three runs can show nothing; the others are judged all the same."""
     def few(mode, size):
         return 3 if (mode, size) == ("one-copy", 64) else 5
 

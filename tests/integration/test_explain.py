@@ -61,7 +61,7 @@ def test_zero_copy_is_copied_here(document, runs, path):
     copied = sum(r["zerocopy"]["bytes"] * r["zerocopy"]["copied_share"] for r in mine)
     text = next(s for s in answer(document, "zero_copy")["sentences"] if s.startswith(f"Over {path}"))
     assert {r["spec"]["mode"] for r in mine} == {"zero-copy"} and 0 < pinned <= 1.2 * deferred
-    assert f"of {in_words(asked)} that asked for it in {len(mine)} runs {in_words(copied)} (" in text
+    assert f"of {in_words(asked)} sent as zero-copy in {len(mine)} runs {in_words(copied)} (" in text
     assert "it is not: " in text and "were copied after all (tx_deferred_copy)" in text
     assert "looped to a local socket" in text
 

@@ -149,9 +149,9 @@ def test_a_cell_that_fails_is_a_row(daemon):
     with daemon.connect() as v:
         sweep = start(v, **{**TINY, "congestion": "nosuch", "repeat": 5})
         summary = ok(v.call("FollowSweep", {"id": sweep}))["summary"]
-        assert summary["state"] == "done" and summary["cells_failed"] == 2 and summary["runs_failed"] == 6
+        assert summary["state"] == "done" and summary["cells_failed"] == 2 and summary["runs_failed"] == 8
         for cell in get(v, sweep)["cells"]:
-            assert cell["stopped"] == "failed" and cell["failures"] == cell["repeats"] == 3
+            assert cell["stopped"] == "failed" and cell["failures"] == cell["repeats"] == 4
             assert "nosuch" in cell["reason"] and cell["throughput_gbps"]["median"] is None
             assert cell["copies_per_byte"] is None and cell["balanced"] is None
     done = daemon.cli("show", sweep)

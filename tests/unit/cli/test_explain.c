@@ -163,7 +163,7 @@ static void a_crossing_that_is_there_is_said(void **state)
 	const struct plan p = {pays_from_2k, .copied = false, .many_runs = true, .spread = 0.01};
 	_cleanup_json_ json_object *o = answers_to(&p);
 
-	assert_true(says(o, "zero_copy", "it is: of 30.0 MB that asked for it in 30 runs 0 B were copied"));
+	assert_true(says(o, "zero_copy", "it is: of 30.0 MB sent as zero-copy in 30 runs 0 B were copied"));
 	assert_true(says(
 		o, "crossovers", "one-copy beats two-copy in throughput at every size from 64 B to 16 KiB"));
 	assert_true(says(o, "crossovers", "zero-copy beats one-copy in throughput from a size between 2."));
@@ -178,7 +178,7 @@ static void one_that_is_not_is_denied(void **state)
 	_cleanup_json_ json_object *o = answers_to(&p);
 
 	assert_true(says(o, "zero_copy",
-		"it is not: of 30.0 MB that asked for it in 30 runs 30.0 MB (100 %) were copied after all "
+		"it is not: of 30.0 MB sent as zero-copy in 30 runs 30.0 MB (100 %) were copied after all "
 		"(tx_deferred_copy), because: looped to a local socket, derived"));
 	assert_true(says(o, "zero_copy", "looped to a local socket"));
 	assert_true(says(
@@ -195,7 +195,7 @@ static void copied_by_another_site_is_copied_too(void **state)
 	_cleanup_json_ json_object *o = answers_to(&p);
 
 	assert_true(
-		says(o, "zero_copy", "it is not: of 30.0 MB that asked for it in 30 runs 30.0 MB (100 %) "));
+		says(o, "zero_copy", "it is not: of 30.0 MB sent as zero-copy in 30 runs 30.0 MB (100 %) "));
 	assert_true(says(o, "zero_copy", "were copied after all (skb_copy), because: "));
 }
 
@@ -206,7 +206,7 @@ static void what_is_copied_in_part_is_neither(void **state)
 	_cleanup_json_ json_object *o = answers_to(&p);
 
 	assert_true(says(o, "zero_copy",
-		"it is partly: of 30.0 MB that asked for it in 30 runs 500.0 kB (1.67 %) were copied after "
+		"it is partly: of 30.0 MB sent as zero-copy in 30 runs 500.0 kB (1.67 %) were copied after "
 		"all"));
 	assert_true(says(o, "zero_copy", "25 of these runs were zero-copied, 5 were not"));
 	assert_false(says(o, "zero_copy", "it is not"));
