@@ -334,7 +334,8 @@ static json_object *method_json(uint64_t seed)
 	add_text(o, "ratio", "median of b over median of a");
 	add_text(o, "interval", "Moses, of the logarithms' shift");
 	add_text(o, "test",
-		"permutation of rounds, Westfall and Young maxT over all cells and the overall ratio");
+		"permutation of rounds, Westfall and Young step-down maxT over all cells and the overall "
+		"ratio");
 	add_number(o, "level", COMPARE_LEVEL);
 	add_count(o, "deals", COMPARE_DEALS);
 	json_object_object_add(o, "seed", json_object_new_uint64(seed));

@@ -3,15 +3,16 @@
  * Which of many differences between two sets of measurements are more than chance, by permuting whole rounds.
  *
  * The runs of a sweep go round by round, and what disturbs a machine disturbs a round. So the rounds are
- * dealt anew to the two sides, the same way for all contrasts of one shape, and the largest statistic of each
- * deal is compared with the ones observed: Westfall and Young, "Resampling-Based Multiple Testing", 1993
- * (single-step maxT). That holds the chance of even one false finding among all contrasts to 1 - level
- * whatever the distribution and however the contrasts hang together, as long as the rounds of equals are
- * exchangeable.
+ * dealt anew to the two sides, the same way for all contrasts of one shape. In the order of their statistics,
+ * each contrast is compared with the largest one of each deal among itself and those after it: Westfall and
+ * Young, "Resampling-Based Multiple Testing", 1993 (step-down maxT). That holds the chance of even one false
+ * finding to 1 - level whatever the distribution, however the contrasts hang together, and however many of
+ * the others really differ, as long as the rounds of equals are exchangeable.
  *
- * The statistic is |mean(b) - mean(a)| / (s + s0): s is the pooled standard deviation, s0 the median distance
- * of all values from their contrast's median, which keeps a contrast that happens to have no spread from
- * dominating the largest ones (Tusher, Tibshirani, Chu: "Significance analysis of microarrays", 2001).
+ * The statistic is |mean(b) - mean(a)| / (s + s0): s is the pooled standard deviation; s0 is the median, over
+ * the contrasts, of half the shortest interval with half of a contrast's values. It keeps a contrast that
+ * happens to have no spread from dominating the largest ones (Tusher, Tibshirani, Chu: "Significance analysis
+ * of microarrays", 2001), and holds nothing of the differences themselves.
  */
 #pragma once
 
@@ -22,8 +23,8 @@ struct contrast {
 	const double *a, *b; /* values by round, borrowed; logarithms where ratios are meant */
 	size_t n_a, n_b;     /* at least 1 each, 3 together */
 	double p;            /* adjusted for all contrasts; 1 in the worst case */
-	double detectable;   /* the smallest |mean(b) - mean(a)| that would have had p <= 1 - level with this
-				spread; INFINITY: none, see contrast_smallest_p() */
+	double detectable;   /* the smallest |mean(b) - mean(a)| that has p <= 1 - level with this spread, the
+				others being equal or found; INFINITY: none, see contrast_smallest_p() */
 };
 
 /* Fills p and detectable from so many random deals. -EINVAL: a contrast with too few values; -ENOMEM. */

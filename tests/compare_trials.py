@@ -18,6 +18,7 @@ from pathlib import Path
 
 BUILD = Path(os.environ.get("COPYLEDGER_BUILD", Path(__file__).parent.parent / "build"))
 SLOWDOWN = 0.10
+SPEEDUP = 0.50
 
 
 def document(number, cell, value, measure="throughput_gbps", minute=0):
@@ -78,21 +79,22 @@ def drawn(rng, real, rounds):
     return [[[log + rng.gauss(0, w) for log, w in zip(rng.choice(real), widths)] for _ in range(rounds)] for _ in range(2)]
 
 
-def compare(sides, planted=(), slowdown=SLOWDOWN, measure="throughput_gbps", folder=None, turns=True, options=()):
-    """The comparison's document; in side B the planted cells are slower."""
+def compare(sides, planted=(), slowdown=SLOWDOWN, measure="throughput_gbps", folder=None, turns=True, options=(), status=0):
+    """The comparison's document; in side B the planted cells are slower, or so many times as fast as planted[cell] says."""
+    factors = planted if isinstance(planted, dict) else {cell: 1 - slowdown for cell in planted}
     with tempfile.TemporaryDirectory(dir=folder) as where:
         for side, name in enumerate("ab"):
             with open(f"{where}/{name}", "w") as f:
                 for i, row in enumerate(sides[side]):
                     for cell, log in enumerate(row):
                         value = math.exp(log)
-                        if side and cell in planted:
-                            value *= 1 - slowdown if measure == "throughput_gbps" else 1 / (1 - slowdown)
+                        if side and cell in factors:
+                            value *= factors[cell] if measure == "throughput_gbps" else 1 / factors[cell]
                         minute = 2 * i + side if turns else side * len(sides[0]) + i
                         f.write(json.dumps(document(f"{name}{i}-{cell}", cell, value, measure, minute)) + "\n")
         done = subprocess.run([BUILD / "copyledger", "compare", f"{where}/a", f"{where}/b", "--json", "--measure", measure,
                                *options], capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == status, (done.returncode, done.stderr)
         return json.loads(done.stdout)
 
 
@@ -101,20 +103,36 @@ def alarms(result):
     return [c for c in [*result["cells"], result["overall"]] if c["verdict"] in ("better", "worse")]
 
 
+COLUMNS = ("false alarms", "one cell found", "all cells: overall found", "one among faster found", "equal among faster: alarms")
+
+
 def rates(make, cells, trials, turns=True):
-    """Shares of trials: a false alarm among equals, one slower cell found, all slower: the overall ratio found."""
-    false = one = overall = 0
+    """Shares of trials, by COLUMNS: a false alarm among equals; one slower cell found; all slower: the overall ratio found; one
+    slower, and all others much faster: the slower found; one equal, and all others much faster: that one said to differ."""
+    seen = []
     for trial in range(trials):
         rng = random.Random(trial)
         sides = make(rng)
-        false += bool(alarms(compare(sides, turns=turns)))
         cell = rng.randrange(cells)
-        one += compare(sides, [cell], turns=turns)["cells"][cell]["verdict"] == "worse"
-        overall += compare(sides, range(cells), turns=turns)["overall"]["verdict"] == "worse"
-    return false / trials, one / trials, overall / trials
+        faster = {c: 1 + SPEEDUP for c in range(cells) if c != cell}
+
+        def verdict(planted):
+            return compare(sides, planted, turns=turns)["cells"][cell]["verdict"]
+
+        seen.append((bool(alarms(compare(sides, turns=turns))),
+                     verdict([cell]) == "worse",
+                     compare(sides, range(cells), turns=turns)["overall"]["verdict"] == "worse",
+                     verdict(faster | {cell: 1 - SLOWDOWN}) == "worse",
+                     verdict(faster) != "no_difference"))
+    return [sum(column) / trials for column in zip(*seen)]
+
+
+def shown(shares):
+    return "  ".join(f"{share:{len(name)}.2f}" for share, name in zip(shares, COLUMNS))
 
 
 CASES = [  # cells, rounds, spread of a run, of a round, step of the drift, whether the sides take turns
+    (8, 8, 0.005, 0.0025, 0, True),
     (12, 3, 0.02, 0.01, 0, True),
     (12, 4, 0.02, 0.01, 0, True),
     (12, 5, 0.02, 0.01, 0, True),
@@ -140,17 +158,17 @@ def main():
     if options.file:
         real = rounds_of(options.file, options.measure)
         print(f"{len(real)} rounds of {len(real[0])} cells of {options.file}, {options.measure}")
-        print("runs a cell  false alarms  one cell found  all cells: overall found")
+        print("runs a cell", *COLUMNS, sep="  ")
         for rounds in (5, 10, 20, 40, 80):
             shares = rates(lambda rng, n=rounds: drawn(rng, real, n), len(real[0]), options.trials)
-            print(f"{rounds:11}  {shares[0]:12.2f}  {shares[1]:14.2f}  {shares[2]:24.2f}", flush=True)
+            print(f"{rounds:11}  {shown(shares)}", flush=True)
         return
-    print("cells  runs a cell  run     round   drift   order       false alarms  one cell found  all cells: overall found")
+    print("cells  runs a cell  run    round   drift   order     ", *COLUMNS, sep="  ")
     for cells, rounds, spread, round_spread, step, turns in CASES:
         shares = rates(lambda rng: simulated(rng, cells, rounds, spread, round_spread, step, turns), cells,
                        options.trials, turns)
-        print(f"{cells:5}  {rounds:11}  {spread:4.0%}  {round_spread:6.0%}  {step:6.0%}   {'turns' if turns else 'A, then B':10}"
-              f"{shares[0]:14.2f}  {shares[1]:14.2f}  {shares[2]:24.2f}", flush=True)
+        print(f"{cells:5}  {rounds:11}  {spread:4.1%}  {round_spread:6.1%}  {step:6.0%}  {'turns' if turns else 'A, then B':10}  "
+              f"{shown(shares)}", flush=True)
 
 
 if __name__ == "__main__":

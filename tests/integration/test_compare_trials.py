@@ -53,6 +53,20 @@ def test_equals_raise_one_alarm_in_ten_at_most():
     assert len(loud) <= 6, loud
 
 
+@pytest.mark.parametrize("faster", (1.5, 5.0))
+def test_large_changes_do_not_hide_a_slowdown(faster):
+    """One cell of eight 10 % slower, all others far faster: a guard at 5 % fails, and the cell is told with its own spread."""
+    rng = random.Random(1)
+    sides = [[[rng.gauss(0, 0.005) for _ in range(8)] for _ in range(8)] for _ in range(2)]
+    planted = {cell: faster for cell in range(7)} | {7: 0.9}
+    document = compare(sides, planted, options=("--fail-if-worse", "5%"), status=1)
+    assert [c["verdict"] for c in document["cells"]] == 7 * ["better"] + ["worse"], document["cells"]
+    assert all(0 < c["detectable_percent"] < 3 for c in document["cells"]), document["cells"]
+    compare(sides, planted, options=("--fail-if-worse", "15%"))  # 10 % is not above it
+    equal = compare(sides, planted | {7: 1.0}, options=("--fail-if-worse", "5%"))["cells"][7]
+    assert equal["verdict"] == "no_difference" and equal["detectable_percent"] < 3, equal
+
+
 def test_scipy_gives_the_same_answers():
     """One cell of 5 against 6 runs: p by all deals, and the interval's coverage by the exact distribution of U."""
     numpy = pytest.importorskip("numpy", reason="numpy is not installed (Debian's package python3-scipy)")

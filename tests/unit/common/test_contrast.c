@@ -124,6 +124,80 @@ static void the_family_is_wrong_once_in_twenty(void **state)
 	assert_true(found >= 360);
 }
 
+/* As make_family(), and b of all others is moved by much, up and down. */
+static void make_family_of_changes(double (*v)[2 * ROUNDS], struct contrast *c, double shift, uint64_t *s)
+{
+	make_family(v, c, shift, s);
+	for (size_t i = 1; i < CELLS; i++)
+		for (size_t k = ROUNDS; k < 2 * ROUNDS; k++)
+			v[i][k] += i % 3 ? 0.4 : -0.4;
+}
+
+/* What differs by much neither hides what differs by less, nor makes it seem to: the one contrast that is
+ * equal is found in 5 % of families at most. */
+static void large_differences_do_not_hide_a_small_one(void **state)
+{
+	double v[CELLS][2 * ROUNDS];
+	struct contrast c[CELLS];
+	unsigned int alarms = 0, found = 0, shown = 0;
+	uint64_t s = 12;
+
+	for (int trial = 0; trial < 400; trial++) {
+		make_family_of_changes(v, c, -0.1, &s);
+		assert_int_equal(contrasts_test(c, CELLS, 0.95, 499, stats_random(&s)), 0);
+		found += c[0].p <= 0.05;
+		for (size_t i = 1; i < CELLS; i++)
+			assert_true(c[i].p <= c[0].p && c[i].detectable < 0.4);
+		shown += c[0].detectable < 0.15;
+		make_family_of_changes(v, c, 0, &s);
+		assert_int_equal(contrasts_test(c, CELLS, 0.95, 499, stats_random(&s)), 0);
+		alarms += c[0].p <= 0.05;
+	}
+	assert_in_range(alarms, 4, 38); /* 20, and 4 standard deviations of 4.4 */
+	assert_true(found >= 360 && shown >= 360);
+}
+
+/* Half of the contrasts are equal and the others are not: any of the equal ones is found in 5 % of families.
+ */
+static void what_really_differs_raises_no_other_alarms(void **state)
+{
+	double v[CELLS][2 * ROUNDS];
+	struct contrast c[CELLS];
+	unsigned int alarms = 0;
+	uint64_t s = 13;
+
+	for (int trial = 0; trial < 400; trial++) {
+		double least = 1;
+
+		make_family(v, c, 0, &s);
+		for (size_t i = 0; i < CELLS / 2; i++)
+			for (size_t k = ROUNDS; k < 2 * ROUNDS; k++)
+				v[i][k] += i % 2 ? 0.4 : -0.05;
+		assert_int_equal(contrasts_test(c, CELLS, 0.95, 499, stats_random(&s)), 0);
+		for (size_t i = CELLS / 2; i < CELLS; i++)
+			least = fmin(least, c[i].p);
+		alarms += least <= 0.05;
+	}
+	assert_in_range(alarms, 4, 38);
+}
+
+/* Four runs a side of counts that do not vary: s and s0 are 0, and what differs is found all the same. */
+static void constants_do_not_hide_one_another(void **state)
+{
+	static const double same[] = {1, 1, 1, 1}, less[] = {.9, .9, .9, .9}, more[] = {8, 8, 8, 8},
+			    varied[] = {1, 1, 1, 1.3};
+	struct contrast c[] = {{.a = same, .n_a = 4, .b = more, .n_b = 4},
+		{.a = same, .n_a = 4, .b = less, .n_b = 4}, {.a = same, .n_a = 4, .b = varied, .n_b = 4},
+		{.a = same, .n_a = 4, .b = same, .n_b = 4}};
+
+	assert_int_equal(contrasts_test(c, ARRAY_SIZE(c), 0.95, DEALS, 1), 0);
+	assert_near(c[0].p, contrast_smallest_p(4, 4), 4.8e-3);
+	assert_near(c[1].p, contrast_smallest_p(4, 4), 4.8e-3);
+	assert_true(c[2].p == 1 && c[3].p == 1);
+	for (size_t i = 0; i < ARRAY_SIZE(c); i++)
+		assert_true(isfinite(c[i].detectable));
+}
+
 static void the_same_seed_gives_the_same_p(void **state)
 {
 	static const double a[] = {1, 2, 3, 4, 6}, b[] = {2, 4, 5, 6, 8};
@@ -157,6 +231,9 @@ int main(void)
 		cmocka_unit_test(what_has_no_spread_differs_all_the_same),
 		cmocka_unit_test(the_smallest_p_is_a_share_of_deals),
 		cmocka_unit_test(the_family_is_wrong_once_in_twenty),
+		cmocka_unit_test(large_differences_do_not_hide_a_small_one),
+		cmocka_unit_test(what_really_differs_raises_no_other_alarms),
+		cmocka_unit_test(constants_do_not_hide_one_another),
 		cmocka_unit_test(the_same_seed_gives_the_same_p),
 		cmocka_unit_test(what_cannot_be_tested_is_refused),
 	};
