@@ -47,7 +47,12 @@ static int settings_of(const struct cli *cli, struct comparison_settings *ret, s
 	ret->force = doc_flag(cli->values.local, "force") == 1;
 	ret->threshold_percent = NAN;
 	doc_number(cli->values.local, "fail-if-worse", &ret->threshold_percent);
-	return ret->measure ? 0 : no_measure(name, reterr);
+	if (!ret->measure)
+		return no_measure(name, reterr);
+	if (ret->measure->better == BETTER_NEITHER && isfinite(ret->threshold_percent))
+		return fault_set(reterr, -EINVAL, "usage", "",
+			"--fail-if-worse cannot judge '%s': neither more nor less of it is worse", name);
+	return 0;
 }
 
 static int show(struct cli *cli, json_object *document)

@@ -96,6 +96,9 @@ def test_what_cannot_be_compared(daemon, tmp_path):
     assert done.returncode == 1 and "no run" in done.stderr
     done = daemon.cli("compare", "last", "last", "--measure", "nosuch")
     assert done.returncode == 2 and "throughput_gbps" in done.stderr
+    done = daemon.cli("compare", "last", "last", "--measure", "delivered_bytes", "--fail-if-worse", "5%")
+    assert done.returncode == 2 and "neither more nor less of it is worse" in done.stderr and not done.stdout
+    assert daemon.cli("compare", "last", "last", "--measure", "delivered_bytes").returncode == 0
     done = daemon.cli("compare", "last")
     assert done.returncode == 2
     done = daemon.cli("compare", "last", str(tmp_path / "none"))
