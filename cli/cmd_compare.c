@@ -12,9 +12,10 @@ static int opt_percent(const char *arg, json_object **ret, struct fault *reterr)
 {
 	char *end;
 	double value = strtod(arg, &end);
+	bool number = end > arg;
 
 	end += *end == '%';
-	if (end == arg || *end || !(value >= 0 && value < 100) || strspn(arg, "0123456789.%") != strlen(arg))
+	if (!number || *end || !(value >= 0 && value < 100) || strspn(arg, "0123456789.%") != strlen(arg))
 		return fault_set(reterr, -EINVAL, "usage", "", "takes a percentage like 5%%, not '%s'", arg);
 	*ret = json_object_new_double(value);
 	return *ret ? 0 : -ENOMEM;

@@ -152,8 +152,9 @@ def test_help_names_the_options(daemon):
     done = daemon.cli("compare", "--help")
     assert done.returncode == 0
     assert all(x in done.stdout for x in ("compare [OPTION]... A B", "--measure NAME", "--fail-if-worse PERCENT", "--force"))
-    bad = daemon.cli("compare", "last", "last", "--fail-if-worse", "much")
-    assert bad.returncode == 2 and "takes a percentage like 5%" in bad.stderr
+    for text in ("much", "%", "", "5%%", "100"):
+        bad = daemon.cli("compare", "last", "last", "--fail-if-worse", text)
+        assert bad.returncode == 2 and "takes a percentage like 5%" in bad.stderr, (text, bad)
 
 
 def test_without_its_store_nothing_is_compared(tmp_path):
