@@ -149,7 +149,7 @@ static void render_provenance(struct out *o, json_object *provenance)
 		enum style style = doc_flag(row, "identity") == 1 ? STYLE_BAD : STYLE_NONE;
 
 		table_cell(t, style, "%s", doc_text(row, "what"));
-		table_cell(t, style, "%.48s", doc_text(row, "a"));
+		table_cell(t, style, "%s", doc_text(row, "a"));
 		table_cell(t, style, "%s", doc_text(row, "b"));
 	}
 	out_newline(o);

@@ -243,6 +243,20 @@ static void the_text_says_it_all(void **state)
 	assert_has(text, "over all 3 cells B is 0.965 times A");
 }
 
+#define LONG_NAME "a model of a CPU whose name goes on for more than half of a line, and ends in"
+
+/* What differs may do so at the end. */
+static void long_values_are_whole_on_both_sides(void **state)
+{
+	_cleanup_sides_ struct sides s = {};
+	_cleanup_free_ char *text = NULL;
+
+	write_both(9, 5, HOST("6.1", LONG_NAME " 1"), HOST("6.1", LONG_NAME " 2"));
+	s = compare("", "", true, NAN);
+	text = rendered(render_compare, s.document);
+	assert_has(text, LONG_NAME " 1  " LONG_NAME " 2\n");
+}
+
 static int make_paths(void **state)
 {
 	close(mkstemp(path_a));
@@ -268,6 +282,7 @@ int main(void)
 		cmocka_unit_test(a_zero_is_a_value_and_a_median_of_zero_no_ratio),
 		cmocka_unit_test(a_run_a_side_has_a_ratio_and_no_verdict),
 		cmocka_unit_test(the_text_says_it_all),
+		cmocka_unit_test(long_values_are_whole_on_both_sides),
 	};
 
 	return cmocka_run_group_tests(tests, make_paths, remove_paths);
