@@ -221,10 +221,15 @@ static void note_order(json_object *notes, const char *later, double drift)
 		return;
 	add_note(notes,
 		"%s was measured after the other had ended: what changed on the machine in between is in "
-		"every "
-		"ratio. Differences below %.1f %% may be drift, %d times what lies between the halves of one "
-		"side. Sides that take turns have no such limit (label:x against label:y)",
-		later, isfinite(drift) ? 100 * (exp(drift) - 1) : 0.0, OUTCOME_DRIFT);
+		"every ratio. Sides that take turns do not have it there (label:x against label:y)",
+		later);
+	if (isfinite(drift))
+		add_note(notes,
+			"differences below %.1f %% may be drift of the machine, %d times what lies between "
+			"the halves of one side",
+			100 * (exp(drift) - 1), OUTCOME_DRIFT);
+	else
+		add_note(notes, "how far the machine drifts is unknown with so few runs");
 }
 
 /* How much of the 10 s before each run some task waited for a CPU, the median; NaN: not recorded. */

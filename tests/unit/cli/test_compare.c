@@ -243,6 +243,32 @@ static void the_text_says_it_all(void **state)
 	assert_has(text, "over all 3 cells B is 0.965 times A");
 }
 
+#define ON_DAY(day) ",\"started\":\"2026-01-" day "T12:00:00Z\",\"ended\":\"2026-01-" day "T12:00:01Z\""
+
+/* n runs a side, the second side a day later. */
+static struct sides compare_days(int n)
+{
+	FILE *a = fopen(path_a, "w"), *b = fopen(path_b, "w");
+
+	write_runs(a, "two-copy", 64, 10, n, HOST("6.1", "x") ON_DAY("01"));
+	write_runs(b, "one-copy", 64, 10, n, HOST("6.1", "x") ON_DAY("02"));
+	fclose(a);
+	fclose(b);
+	return compare(":mode=two-copy", ":mode=one-copy", false, NAN);
+}
+
+static void drift_that_nobody_measured_is_unknown(void **state)
+{
+	_cleanup_sides_ struct sides one = compare_days(1), five = compare_days(5);
+
+	assert_true(
+		has_note(&one, "B was measured after the other") && has_note(&five, "B was measured after"));
+	assert_true(has_note(&one, "drifts is unknown") && !has_note(&one, "may be drift"));
+	assert_null(doc_at(one.document, "drift_percent"));
+	/* 0, 0.1, 0.3 and 0.4 % above the first: 0.3 % between the halves, three times that */
+	assert_true(has_note(&five, "differences below 0.9 % may be drift") && !has_note(&five, "unknown"));
+}
+
 #define LONG_NAME "a model of a CPU whose name goes on for more than half of a line, and ends in"
 
 /* What differs may do so at the end. */
@@ -282,6 +308,7 @@ int main(void)
 		cmocka_unit_test(a_zero_is_a_value_and_a_median_of_zero_no_ratio),
 		cmocka_unit_test(a_run_a_side_has_a_ratio_and_no_verdict),
 		cmocka_unit_test(the_text_says_it_all),
+		cmocka_unit_test(drift_that_nobody_measured_is_unknown),
 		cmocka_unit_test(long_values_are_whole_on_both_sides),
 	};
 
