@@ -30,14 +30,16 @@ static const struct opt compare_options[] = {
 	{},
 };
 
-/* The names, for who asked for another one. */
-static int no_measure(const char *name, struct fault *reterr)
+/* The names, for who asked for another one: more than a fault's text holds. */
+static int no_measure(struct cli *cli, const struct fault *fault)
 {
-	char known[300] = "";
+	int status = cli_fail(cli, fault);
 
-	for (size_t i = 0, n = 0; measures[i].name && n < sizeof(known); i++)
-		n += (size_t)snprintf(known + n, sizeof(known) - n, "%s%s", i ? ", " : "", measures[i].name);
-	return fault_set(reterr, -EINVAL, "usage", "", "there is no measure '%s': %s", name, known);
+	out_text(&cli->err, STYLE_NONE, "measures: ");
+	for (size_t i = 0; measures[i].name; i++)
+		out_text(&cli->err, STYLE_NONE, "%s%s", i ? ", " : "", measures[i].name);
+	out_newline(&cli->err);
+	return status;
 }
 
 static int settings_of(const struct cli *cli, struct comparison_settings *ret, struct fault *reterr)
@@ -49,7 +51,7 @@ static int settings_of(const struct cli *cli, struct comparison_settings *ret, s
 	ret->threshold_percent = NAN;
 	doc_number(cli->values.local, "fail-if-worse", &ret->threshold_percent);
 	if (!ret->measure)
-		return no_measure(name, reterr);
+		return fault_set(reterr, -EINVAL, "usage", "", "there is no measure '%s'", name);
 	if (ret->measure->better == BETTER_NEITHER && isfinite(ret->threshold_percent))
 		return fault_set(reterr, -EINVAL, "usage", "",
 			"--fail-if-worse cannot judge '%s': neither more nor less of it is worse", name);
@@ -80,6 +82,8 @@ static int cmd_compare(struct cli *cli)
 	int r;
 
 	r = settings_of(cli, &settings, &fault);
+	if (!settings.measure)
+		return no_measure(cli, &fault);
 	if (r == 0)
 		r = dataset_open(cli, cli->values.operands[0], &a, &fault);
 	if (r == 0)

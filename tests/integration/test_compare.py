@@ -95,7 +95,9 @@ def test_what_cannot_be_compared(daemon, tmp_path):
     done = daemon.cli("compare", "last:size=64", "last:size=64K,mode=nosuch")
     assert done.returncode == 1 and "no run" in done.stderr
     done = daemon.cli("compare", "last", "last", "--measure", "nosuch")
-    assert done.returncode == 2 and "throughput_gbps" in done.stderr
+    assert done.returncode == 2 and "there is no measure 'nosuch'" in done.stderr
+    names = done.stderr.split("measures: ")[1].strip().split(", ")
+    assert names[0] == "throughput_gbps" and names[-1] == "tx_deferred_copy_bytes" and len(names) == len(set(names)) > 20
     done = daemon.cli("compare", "last", "last", "--measure", "delivered_bytes", "--fail-if-worse", "5%")
     assert done.returncode == 2 and "neither more nor less of it is worse" in done.stderr and not done.stdout
     assert daemon.cli("compare", "last", "last", "--measure", "delivered_bytes").returncode == 0
