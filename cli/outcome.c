@@ -92,17 +92,32 @@ bool outcome_is_known(const struct outcome *o)
 	return !o->reason;
 }
 
+static const double *side_of(const struct outcome *o, bool of_b, size_t *ret_n)
+{
+	*ret_n = of_b ? o->n_b : o->n_a;
+	return of_b ? o->b : o->a;
+}
+
+/* Of the cells that are known. */
+static size_t most_rounds(const struct outcomes *all, bool of_b)
+{
+	size_t most = 0, n;
+
+	for (size_t i = 0; i + 1 < all->n; i++)
+		if (outcome_is_known(&all->all[i])) {
+			side_of(&all->all[i], of_b, &n);
+			most = MAX(most, n);
+		}
+	return most;
+}
+
 /* One side of all cells together: by round, the mean logarithm above the cell's middle over the cells that
  * have this round. */
 static int mean_by_round(const struct outcomes *all, bool of_b, double **ret, size_t *ret_n)
 {
-	size_t n = 0;
-	double *means;
+	size_t n = most_rounds(all, of_b);
+	double *means = calloc(n + 1, sizeof(*means));
 
-	for (size_t i = 0; i + 1 < all->n; i++)
-		if (outcome_is_known(&all->all[i]))
-			n = MAX(n, of_b ? all->all[i].n_b : all->all[i].n_a);
-	means = calloc(n + 1, sizeof(*means));
 	if (!means)
 		return -ENOMEM;
 	for (size_t round = 0; round < n; round++) {
@@ -210,12 +225,48 @@ static double half_to_half(const double *rounds, size_t n)
 	return half ? fabs(mean_of(rounds + n - half, half) - mean_of(rounds, half)) : 0;
 }
 
+/* How much a round lies above the one before it, by the cells that have both. */
+static double step_to(size_t round, const struct outcomes *all, bool of_b)
+{
+	double sum = 0;
+	size_t cells = 0, n;
+
+	for (size_t i = 0; i + 1 < all->n; i++) {
+		const double *rounds = side_of(&all->all[i], of_b, &n);
+
+		if (!outcome_is_known(&all->all[i]) || round >= n)
+			continue;
+		sum += rounds[round] - rounds[round - 1];
+		cells++;
+	}
+	return sum / (double)MAX(cells, 1U);
+}
+
+/* How far one side went from its first half to its second. By steps, not by the rounds' means: where a cell
+ * ended before the others, a mean changes by all that sets this cell apart from them. */
+static int drift_within(const struct outcomes *all, bool of_b, double *ret)
+{
+	size_t n = most_rounds(all, of_b);
+	_cleanup_free_ double *path = calloc(n + 1, sizeof(*path));
+
+	if (!path)
+		return -ENOMEM;
+	for (size_t round = 1; round < n; round++)
+		path[round] = path[round - 1] + step_to(round, all, of_b);
+	*ret = half_to_half(path, n);
+	return 0;
+}
+
 /* Where the machine drifts, it does so within a side as well: what lies between two sides may be drift as far
  * as OUTCOME_DRIFT times what lies between the halves of one. */
-static double drift_of(const struct outcome *overall)
+static int set_drift(struct outcomes *all)
 {
-	return OUTCOME_DRIFT *
-	       fmax(half_to_half(overall->a, overall->n_a), half_to_half(overall->b, overall->n_b));
+	double a, b;
+
+	if (drift_within(all, false, &a) < 0 || drift_within(all, true, &b) < 0)
+		return -ENOMEM;
+	all->drift = OUTCOME_DRIFT * fmax(a, b);
+	return 0;
 }
 
 static const char *verdict(
@@ -257,10 +308,10 @@ int outcomes_make(struct outcomes *ret, const struct pairing *p, const struct ou
 		r = outcome_overall(all);
 	if (r == 0)
 		r = test_outcomes(all, s->seed);
+	if (r == 0 && s->in_a_row && outcome_is_known(&all->all[all->n - 1]))
+		r = set_drift(all);
 	if (r < 0)
 		return r;
-	if (s->in_a_row && outcome_is_known(&all->all[all->n - 1]))
-		all->drift = drift_of(&all->all[all->n - 1]);
 	for (size_t i = 0; i < all->n; i++)
 		all->all[i].verdict = verdict(all, &all->all[i], s);
 	return 0;
