@@ -124,13 +124,23 @@ static void the_family_is_wrong_once_in_twenty(void **state)
 	assert_true(found >= 360);
 }
 
-/* As make_family(), and b of all others is moved by much, up and down. */
-static void make_family_of_changes(double (*v)[2 * ROUNDS], struct contrast *c, double shift, uint64_t *s)
+/* Moves b of all contrasts but the first by much, up and down. */
+static void change_others(double (*v)[2 * ROUNDS])
 {
-	make_family(v, c, shift, s);
 	for (size_t i = 1; i < CELLS; i++)
 		for (size_t k = ROUNDS; k < 2 * ROUNDS; k++)
 			v[i][k] += i % 3 ? 0.4 : -0.4;
+}
+
+static double distance(const struct contrast *c)
+{
+	double sum = 0;
+
+	for (size_t k = 0; k < c->n_a; k++)
+		sum -= c->a[k] / (double)c->n_a;
+	for (size_t k = 0; k < c->n_b; k++)
+		sum += c->b[k] / (double)c->n_b;
+	return fabs(sum);
 }
 
 /* What differs by much neither hides what differs by less, nor makes it seem to: the one contrast that is
@@ -139,22 +149,79 @@ static void large_differences_do_not_hide_a_small_one(void **state)
 {
 	double v[CELLS][2 * ROUNDS];
 	struct contrast c[CELLS];
-	unsigned int alarms = 0, found = 0, shown = 0;
+	unsigned int alarms = 0, found = 0;
 	uint64_t s = 12;
 
 	for (int trial = 0; trial < 400; trial++) {
-		make_family_of_changes(v, c, -0.1, &s);
+		make_family(v, c, -0.08, &s);
+		change_others(v);
 		assert_int_equal(contrasts_test(c, CELLS, 0.95, 499, stats_random(&s)), 0);
 		found += c[0].p <= 0.05;
-		for (size_t i = 1; i < CELLS; i++)
-			assert_true(c[i].p <= c[0].p && c[i].detectable < 0.4);
-		shown += c[0].detectable < 0.15;
-		make_family_of_changes(v, c, 0, &s);
+		for (size_t i = 0; i < CELLS; i++)
+			assert_true(c[i].p > 0.05 || c[i].detectable <= distance(&c[i]) * (1 + 1e-9));
+		make_family(v, c, 0, &s);
+		change_others(v);
 		assert_int_equal(contrasts_test(c, CELLS, 0.95, 499, stats_random(&s)), 0);
 		alarms += c[0].p <= 0.05;
 	}
+	assert_true(found >= 360);
 	assert_in_range(alarms, 4, 38); /* 20, and 4 standard deviations of 4.4 */
-	assert_true(found >= 360 && shown >= 360);
+}
+
+/* What could have been shown depends on the spread, and hardly on what was found. */
+static void a_difference_is_no_spread(void **state)
+{
+	double v[CELLS][2 * ROUNDS], log_ratio = 0;
+	struct contrast c[CELLS], changed[CELLS];
+	uint64_t s = 14;
+
+	for (int trial = 0; trial < 50; trial++) {
+		make_family(v, c, 0, &s);
+		assert_int_equal(contrasts_test(c, CELLS, 0.95, 499, stats_random(&s)), 0);
+		change_others(v);
+		memcpy(changed, c, sizeof(c));
+		assert_int_equal(contrasts_test(changed, CELLS, 0.95, 499, stats_random(&s)), 0);
+		for (size_t i = 0; i < CELLS; i++)
+			log_ratio += log(changed[i].detectable / c[i].detectable) / (50 * CELLS);
+	}
+	assert_near(log_ratio, 0, 0.2);
+}
+
+/* A large s0 would be the measure of all contrasts, and the noisiest of them the largest of each deal. */
+static void a_quiet_contrast_is_not_hidden_by_noisy_ones(void **state)
+{
+	double v[CELLS][2 * ROUNDS];
+	struct contrast c[CELLS];
+	unsigned int found = 0;
+	uint64_t s = 15;
+
+	for (int trial = 0; trial < 100; trial++) {
+		make_family(v, c, 0, &s);
+		change_others(v);
+		for (size_t k = 0; k < 2 * ROUNDS; k++) {
+			v[0][k] = 0.005 * noise(&s) - (k < ROUNDS ? 0 : 0.05);
+			v[1][k] = 0.1 * noise(&s);
+			v[2][k] = 0.1 * noise(&s);
+		}
+		assert_int_equal(contrasts_test(c, CELLS, 0.95, 499, stats_random(&s)), 0);
+		found += c[0].p <= 0.05;
+	}
+	assert_true(found >= 90);
+}
+
+/* Eight rounds a side could be rarer than four. */
+static void nothing_is_surer_than_what_differs_more(void **state)
+{
+	static const double a[] = {1, 2, 3, 4, 1.5, 2.5, 3.5, 4.5}, much[] = {91, 92, 93, 94},
+			    less[] = {31, 32, 33, 34, 31.5, 32.5, 33.5, 34.5};
+	struct contrast c[] = {
+		{.a = a, .n_a = 8, .b = less, .n_b = 8}, {.a = a, .n_a = 4, .b = much, .n_b = 4}};
+
+	assert_int_equal(contrasts_test(c, 2, 0.95, DEALS, 1), 0);
+	assert_near(c[1].p, contrast_smallest_p(4, 4), 4.8e-3);
+	assert_true(c[0].p == c[1].p);
+	assert_int_equal(contrasts_test(c, 1, 0.95, DEALS, 1), 0);
+	assert_true(c[0].p < 2e-3);
 }
 
 /* Half of the contrasts are equal and the others are not: any of the equal ones is found in 5 % of families.
@@ -181,18 +248,19 @@ static void what_really_differs_raises_no_other_alarms(void **state)
 	assert_in_range(alarms, 4, 38);
 }
 
-/* Four runs a side of counts that do not vary: s and s0 are 0, and what differs is found all the same. */
+/* Few runs of counts that do not vary: s and s0 are 0, what differs is found all the same, and a deal that
+ * swaps the sides is no other although its sums are rounded otherwise. */
 static void constants_do_not_hide_one_another(void **state)
 {
-	static const double same[] = {1, 1, 1, 1}, less[] = {.9, .9, .9, .9}, more[] = {8, 8, 8, 8},
-			    varied[] = {1, 1, 1, 1.3};
-	struct contrast c[] = {{.a = same, .n_a = 4, .b = more, .n_b = 4},
-		{.a = same, .n_a = 4, .b = less, .n_b = 4}, {.a = same, .n_a = 4, .b = varied, .n_b = 4},
-		{.a = same, .n_a = 4, .b = same, .n_b = 4}};
+	static const double same[] = {.1, .1, .1, .1, .1}, less[] = {.07, .07, .07, .07, .07},
+			    more[] = {.7, .7, .7, .7, .7}, varied[] = {.1, .1, .1, .1, .13};
+	struct contrast c[] = {{.a = same, .n_a = 5, .b = more, .n_b = 5},
+		{.a = same, .n_a = 5, .b = less, .n_b = 5}, {.a = same, .n_a = 5, .b = varied, .n_b = 5},
+		{.a = same, .n_a = 5, .b = same, .n_b = 5}};
 
 	assert_int_equal(contrasts_test(c, ARRAY_SIZE(c), 0.95, DEALS, 1), 0);
-	assert_near(c[0].p, contrast_smallest_p(4, 4), 4.8e-3);
-	assert_near(c[1].p, contrast_smallest_p(4, 4), 4.8e-3);
+	assert_near(c[0].p, contrast_smallest_p(5, 5), 2.6e-3);
+	assert_near(c[1].p, contrast_smallest_p(5, 5), 2.6e-3);
 	assert_true(c[2].p == 1 && c[3].p == 1);
 	for (size_t i = 0; i < ARRAY_SIZE(c); i++)
 		assert_true(isfinite(c[i].detectable));
@@ -232,6 +300,9 @@ int main(void)
 		cmocka_unit_test(the_smallest_p_is_a_share_of_deals),
 		cmocka_unit_test(the_family_is_wrong_once_in_twenty),
 		cmocka_unit_test(large_differences_do_not_hide_a_small_one),
+		cmocka_unit_test(a_difference_is_no_spread),
+		cmocka_unit_test(a_quiet_contrast_is_not_hidden_by_noisy_ones),
+		cmocka_unit_test(nothing_is_surer_than_what_differs_more),
 		cmocka_unit_test(what_really_differs_raises_no_other_alarms),
 		cmocka_unit_test(constants_do_not_hide_one_another),
 		cmocka_unit_test(the_same_seed_gives_the_same_p),
