@@ -6,13 +6,14 @@
  * dealt anew to the two sides, the same way for all contrasts of one shape. In the order of their statistics,
  * each contrast is compared with the largest one of each deal among itself and those after it: Westfall and
  * Young, "Resampling-Based Multiple Testing", 1993 (step-down maxT). That holds the chance of even one false
- * finding to 1 - level whatever the distribution, however the contrasts hang together, and however many of
- * the others really differ, as long as the rounds of equals are exchangeable.
+ * finding to 1 - level whatever the distribution and however the contrasts hang together, as long as the
+ * rounds of equals are exchangeable: exactly if all are equal; if some differ, s0 is all that reaches the
+ * others from them.
  *
  * The statistic is |mean(b) - mean(a)| / (s + s0): s is the pooled standard deviation; s0 is the median, over
  * the contrasts, of half the shortest interval with half of a contrast's values. It keeps a contrast that
  * happens to have no spread from dominating the largest ones (Tusher, Tibshirani, Chu: "Significance analysis
- * of microarrays", 2001), and holds nothing of the differences themselves.
+ * of microarrays", 2001), and does not grow with the differences.
  */
 #pragma once
 
