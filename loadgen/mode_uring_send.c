@@ -29,7 +29,7 @@ static int uring_send_open(struct lane *ln)
 	ln->call = "io_uring_setup";
 	if (!ln->out.slots)
 		return 0;
-	r = uring_open(&s->ring, 0);
+	r = uring_open(&s->ring, 0, URING_WORK_AT_RING);
 	s->open = r >= 0;
 	return MIN(r, 0);
 }

@@ -10,6 +10,7 @@
 
 #include "lane.h"
 #include "modes.h"
+#include "resources.h"
 #include "uring.h"
 #include "zctrack.h"
 
@@ -41,7 +42,7 @@ static int report_probe(void)
 	struct io_uring ring;
 	int r;
 
-	r = uring_open(&ring, 0);
+	r = uring_open(&ring, 0, URING_WORK_AT_RING);
 	if (r < 0)
 		return r;
 	prepare_send(&ring, -1, &msg);
@@ -61,6 +62,15 @@ static int uring_zc_probe(void)
 	return r < 0 ? r : report_probe();
 }
 
+/*
+ * Pages are charged to RLIMIT_MEMLOCK until their notification is worked off, and meanwhile others starve: a
+ * lane that is parked or in recv() has to do it there. Where there is no limit it would be woken for nothing.
+ */
+static enum uring_work work_place(void)
+{
+	return resources_pins_are_limited() ? URING_WORK_ANYWHERE : URING_WORK_AT_RING;
+}
+
 static int uring_zc_open(struct lane *ln)
 {
 	struct uring_zc *s = ln->state;
@@ -70,13 +80,13 @@ static int uring_zc_open(struct lane *ln)
 	ln->call = "io_uring_setup";
 	if (!slots)
 		return 0;
-	s->call_max = pinned_call_max();
+	s->call_max = resources_pinned_call(&ln->crew->shm->plan);
 	/* Twice what whole messages need: a call may accept only a part of one. */
 	r = zctrack_init(&s->track, slots, 2 * slots * (uint32_t)(ln->layout->size / s->call_max + 1), 0);
 	if (r < 0)
 		return r;
 	ln->busy = s->track.pending;
-	r = uring_open(&s->ring, s->track.mask + 1);
+	r = uring_open(&s->ring, s->track.mask + 1, work_place());
 	s->open = r >= 0;
 	return MIN(r, 0);
 }

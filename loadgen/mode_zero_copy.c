@@ -8,15 +8,12 @@
 #include <linux/errqueue.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "lane.h"
 #include "modes.h"
+#include "resources.h"
 #include "zctrack.h"
-
-#define CALL_MAX (16u << 20) /* bytes of one call, so that ids and their bytes stay 32 bits wide */
-#define CALL_MIN (4u << 10)
 
 struct zero_copy {
 	struct zctrack track;
@@ -35,15 +32,6 @@ static int zero_copy_probe(void)
 	return setsockopt(fd, SOL_SOCKET, SO_ZEROCOPY, &one, sizeof(one)) < 0 ? -errno : 0;
 }
 
-size_t pinned_call_max(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_MEMLOCK, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
-		return CALL_MAX;
-	return MAX(MIN(CALL_MAX, limit.rlim_cur / 8), CALL_MIN);
-}
-
 static int zero_copy_open(struct lane *ln)
 {
 	struct zero_copy *s = ln->state;
@@ -55,7 +43,7 @@ static int zero_copy_open(struct lane *ln)
 		return 0;
 	if (setsockopt(ln->fd, SOL_SOCKET, SO_ZEROCOPY, &one, sizeof(one)) < 0)
 		return -errno;
-	s->call_max = pinned_call_max();
+	s->call_max = resources_pinned_call(&ln->crew->shm->plan);
 	s->batch = MAX(slots / 8, 1u);
 	/* Twice what whole messages need: a call may accept only a part of one. */
 	r = zctrack_init(&s->track, slots, 2 * slots * (uint32_t)(ln->layout->size / s->call_max + 1), 0);

@@ -11,7 +11,5 @@ extern const struct receive_mode receive_recv, receive_recv_trunc, receive_mmap;
 /* recv() into the lane's buffer, with flags beside the lane's own. */
 ssize_t receive_plain(struct lane *ln, size_t len, int flags);
 
-/* Bytes of one call that pins pages, at most: more would be refused for ever where little may be locked. */
-size_t pinned_call_max(void);
 /* An error of the lane's socket, which also wakes a poll for completions: 0 or a negative errno. */
 int socket_error(struct lane *ln);

@@ -17,6 +17,7 @@
 #define RING_MIN 16u
 #define RING_MAX 16384u
 #define PAGE 4096u
+#define CALL_MAX (16u << 20) /* so that ids of sends and their bytes stay 32 bits wide */
 
 uint32_t ring_slots(uint64_t size, uint32_t lanes, uint64_t memlock)
 {
@@ -28,6 +29,8 @@ uint32_t ring_slots(uint64_t size, uint32_t lanes, uint64_t memlock)
 	 * others. */
 	if (memlock != UINT64_MAX)
 		slots = MIN(slots, memlock / 2 / PAGE / lanes / (size / PAGE + 2));
+	/* Two large messages may be more than that all the same: then their calls, which are smaller, wait
+	 * for each other. */
 	return (uint32_t)MIN(MAX(slots, 2u), RING_MAX);
 }
 
@@ -117,12 +120,32 @@ uint64_t resources_huge_bytes(void)
 	return kilobytes("/proc/self/smaps_rollup", "AnonHugePages", &kb) < 0 ? UINT64_MAX : kb * 1024;
 }
 
+static uint32_t senders_of(const struct lg_plan *plan)
+{
+	const struct workload *w = workload_find(plan->workload);
+
+	return plan->lanes * ((w->sends[LG_SENDER] && lg_has_side(plan, LG_SENDER)) +
+				     (w->sends[LG_RECEIVER] && lg_has_side(plan, LG_RECEIVER)));
+}
+
+size_t resources_pinned_call(const struct lg_plan *plan)
+{
+	/* Half of it for all, as for the rings; at most an eighth, so that few senders have several on their
+	 * way. */
+	uint64_t max = memlock_limit() / MAX(2 * senders_of(plan), 8u);
+
+	return (size_t)MAX(MIN(CALL_MAX, max / PAGE * PAGE), (uint64_t)PAGE);
+}
+
+int resources_pins_are_limited(void)
+{
+	return memlock_limit() != UINT64_MAX;
+}
+
 int resources_ring(const struct lg_plan *plan, uint32_t *ret, struct fault *reterr)
 {
 	const struct transfer_mode *mode = transfer_mode_find(plan->mode);
-	const struct workload *w = workload_find(plan->workload);
-	uint32_t senders = plan->lanes * ((w->sends[LG_SENDER] && lg_has_side(plan, LG_SENDER)) +
-						 (w->sends[LG_RECEIVER] && lg_has_side(plan, LG_RECEIVER)));
+	uint32_t senders = senders_of(plan);
 	uint64_t lockable = mode->caps & MODE_PINS ? memlock_limit() : UINT64_MAX;
 	uint32_t ring = mode->caps & MODE_DEFERRED && senders ? ring_slots(plan->size, senders, lockable) : 1;
 	uint64_t buffers = ring + !!(mode->caps & MODE_PACKS), have = 0;

@@ -23,5 +23,12 @@ int resources_drop_privileges(struct fault *reterr);
  * not the memory for all of them. To be called in the user namespace that the traffic will run in. */
 int resources_ring(const struct lg_plan *plan, uint32_t *ret, struct fault *reterr);
 
+/* Bytes of one call that pins pages, at most: what may be locked has room for one of each sender. More would
+ * be refused as long as others have some, or for ever. To be called in a lane. */
+size_t resources_pinned_call(const struct lg_plan *plan);
+
+/* True if what one lane pins is missing to others. To be called in a lane. */
+int resources_pins_are_limited(void);
+
 /* Bytes of this process's private memory in transparent huge pages; UINT64_MAX if the kernel does not say. */
 uint64_t resources_huge_bytes(void);

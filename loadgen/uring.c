@@ -8,11 +8,13 @@
 #define SUBMISSIONS 4
 #define COMPLETIONS_MAX 65536u
 
-int uring_open(struct io_uring *ring, unsigned int completions)
+int uring_open(struct io_uring *ring, unsigned int completions, enum uring_work work)
 {
 	/* 6.1: completions are worked off in the lane's own calls, not by interrupting it. */
-	struct io_uring_params own = {.flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP |
-					       IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
+	unsigned int when =
+		work == URING_WORK_AT_RING ? IORING_SETUP_DEFER_TASKRUN : IORING_SETUP_COOP_TASKRUN;
+	struct io_uring_params own = {
+		.flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_SINGLE_ISSUER | when,
 		.cq_entries = MIN(MAX(completions, 2u * SUBMISSIONS), COMPLETIONS_MAX)};
 	struct io_uring_params plain = {
 		.flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP, .cq_entries = own.cq_entries};
@@ -28,7 +30,7 @@ int uring_probe(int opcode)
 	struct io_uring ring;
 	int r;
 
-	r = uring_open(&ring, 0);
+	r = uring_open(&ring, 0, URING_WORK_AT_RING);
 	if (r < 0)
 		return r;
 	probe = io_uring_get_probe_ring(&ring);

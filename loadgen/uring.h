@@ -8,8 +8,12 @@
 
 #include <liburing.h>
 
+/* In which calls the thread does the rest of its finished requests: only those to the ring, or any, and one
+ * in which it sleeps is interrupted for it and goes on. */
+enum uring_work { URING_WORK_AT_RING, URING_WORK_ANYWHERE };
+
 /* For the calling thread only, with room for `completions` unread ones. 0 or a negative errno. */
-int uring_open(struct io_uring *ring, unsigned int completions);
+int uring_open(struct io_uring *ring, unsigned int completions, enum uring_work work);
 
 /* 0 if the kernel has the operation, -EOPNOTSUPP, or why there are no rings at all. */
 int uring_probe(int opcode);

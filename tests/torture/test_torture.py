@@ -323,17 +323,37 @@ def test_row_12_without_fentry(daemon):
     assert sites or result["ledger_reason"]
 
 
-def test_row_12_little_locked_memory(tmp_path):
-    """MSG_ZEROCOPY is charged to RLIMIT_MEMLOCK; root is not bound by it, the load generator is."""
+def little_locked(path, limit):
+    """A daemon that RLIMIT_MEMLOCK binds: root is not bound by it, one without these capabilities is."""
     def lower():
-        resource.setrlimit(resource.RLIMIT_MEMLOCK, (65536, 65536))
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (limit, limit))
 
-    with running(tmp_path, preexec_fn=lower, prefix=["setpriv", "--bounding-set", "-ipc_lock,-sys_resource"]) as d:
+    return running(path, preexec_fn=lower, prefix=["setpriv", "--bounding-set", "-ipc_lock,-sys_resource"])
+
+
+def test_row_12_little_locked_memory(tmp_path):
+    """MSG_ZEROCOPY is charged to RLIMIT_MEMLOCK."""
+    with little_locked(tmp_path, 65536) as d:
         result = check_result(d.run(mode="zero-copy", size=1 << 20, **SHORT))
     if result["state"] == "failed":
         assert "MEMLOCK" in result["error"]["message"], result["error"]
     else:
         check_books(result)
+
+
+@pytest.mark.parametrize("workload, lanes, size", (("stream", 8, 1 << 20), ("rr", 2, 4 << 20), ("rr", 4, 4 << 20)))
+@pytest.mark.parametrize("mode", ("zero-copy", "uring-send-zc"))
+def test_row_12_locked_memory_is_shared(tmp_path, mode, workload, lanes, size):
+    """Debian's 8 MiB for users, of which each lane alone could take all: those that have ended their phase, or wait for an
+    answer, give back what they had, and nobody starves."""
+    with little_locked(tmp_path, 8 << 20) as d:
+        row = next(m for m in d.call("Probe")["parameters"]["modes"] if m["name"] == mode)
+        if not row["available"]:
+            pytest.skip(f"this kernel lacks {mode}: {row['reason']}")
+        result = check_result(d.run(mode=mode, workload=workload, threads=lanes, size=size, path="veth", warmup_ms=100,
+                                    duration_ms=500))
+    assert result["state"] == "done", result["error"]
+    check_books(result)
 
 
 def test_row_12_no_user_namespaces(tmp_path):
