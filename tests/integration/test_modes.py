@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Every way to send and to receive, run through the daemon: the books, the sites that each one is made of, and what it
 cannot do. What this kernel lacks is skipped with the kernel's own reason."""
+import contextlib
 import ctypes
 import os
+import re
 import socket
 import subprocess
 import uuid
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from support import SAN, check_books, running, wait_for
+from support import SAN, check_books, check_result, running, wait_for
 
 PATHS = ("loopback", "veth")
 SIZES = (1024, 65536, 1 << 20)
@@ -84,6 +86,48 @@ def test_contents_arrive_whole(daemon, probe, mode, workload):
         assert result["state"] == "done", (path, size, result["error"])
         life = result["app"]["whole_life"]
         assert life["bytes_received"] == life["bytes_sent"] == life["messages"] * size > 0
+
+
+def messages_of(child):
+    """The files that the load's messages lie in, opened to be written to."""
+    found = []
+    for path in Path(f"/proc/{child}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed in between
+            if "copyledger-messages" in os.readlink(path):
+                found.append(path.open("r+b", buffering=0))
+    return found
+
+
+def spoilt(daemon, verify):
+    """The result of a run while which somebody else writes a byte into its messages, again and again."""
+    size = 1 << 20
+    with daemon.connect(timeout=180) as v, contextlib.ExitStack() as files:
+        spec = {"mode": "sendfile", "size": size, "fields": 1, "verify": verify, "ledger": "off", "perf": False, "warmup_ms": 0,
+                "duration_ms": 20000}
+        run = v.call("StartRun", {"spec": spec})["parameters"]["id"]
+        assert wait_for(lambda: v.call("GetRun", {"id": run})["parameters"]["state"] == "measuring")
+        (child,) = daemon.children()
+        messages = [files.enter_context(f) for f in messages_of(child)]
+        assert messages
+        for i in range(1 << 20):
+            for f in messages:
+                for at in range(16, os.fstat(f.fileno()).st_size, size):  # a sequence and a stamp lie before it
+                    os.pwrite(f.fileno(), bytes([i % 256]), at)
+            if i % 256 == 255 and v.call("GetRun", {"id": run})["parameters"]["state"] in ("done", "failed", "cancelled"):
+                break
+            if i == 4095 and not verify:
+                v.call("CancelRun", {"id": run})
+        return check_result(v.call("FollowRun", {"id": run})["parameters"]["result"])
+
+
+def test_contents_that_are_spoilt_are_found(daemon, probe):
+    """What no other test can see: that bytes which are not the sender's end a run with verify, and only such a run."""
+    need(probe, "sendfile")
+    result = spoilt(daemon, verify=True)
+    assert result["state"] == "failed", result["state"]
+    assert re.search(r"message \d+: byte 16 is not what was sent", result["error"]["message"]), result["error"]
+    result = spoilt(daemon, verify=False)
+    assert result["state"] == "cancelled" and result["app"]["messages"] > 0, result.get("error")
 
 
 @pytest.mark.parametrize("mode", ["uring-send-zc", "zero-copy"])

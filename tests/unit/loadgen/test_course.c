@@ -552,6 +552,63 @@ static void test_broken_connection_is_named(void **state)
 	}
 }
 
+/* Message 0, with one byte of its payload another than it should be. */
+static void put_spoilt(int fd, size_t size, size_t wrong)
+{
+	uint8_t message[1000];
+
+	assert_true(size <= sizeof(message) && wrong < size);
+	pattern_fill(message, 0, 0, size);
+	memset(message, 0, MESSAGE_HEADER); /* of sequence 0 */
+	message[wrong] ^= 1;
+	assert_int_equal(send(fd, message, size, MSG_NOSIGNAL), size);
+}
+
+static void assert_found(const struct lg_plan *plan, size_t wrong, const char *what)
+{
+	struct lg_message m;
+	struct course c;
+
+	start(&c, plan);
+	expect(&c, LG_CONNECTED);
+	/* The daemon's copy of the socket is as good as the lane's own, which sends its message 0 behind this
+	 * one. */
+	put_spoilt(c.sockets[LG_SENDER], plan->size, wrong);
+	order(&c, LG_GO_MEASURE);
+	m = next(&c);
+	assert_int_equal(m.type, LG_FAILED);
+	assert_int_equal(m.error, -EBADMSG);
+	assert_non_null(strstr(m.text, "lane 0 receiver"));
+	if (!strstr(m.text, what))
+		fail_msg("%s, %s: '%s' instead of '%s'", plan->workload, plan->receive, m.text, what);
+	assert_int_equal(wait_for_child(&c), 1);
+	finish(&c);
+}
+
+/* Of a wrong byte LG_VERIFY tells, whoever receives; a message too many is told of without it. */
+static void test_spoilt_messages_are_found(void **state)
+{
+	static const char *const workloads[] = {"stream", "rr"};
+
+	for (size_t x = 0; receive_modes[x]; x++)
+		for (size_t w = 0; w < ARRAY_SIZE(workloads); w++) {
+			const struct receive_mode *receive = receive_modes[x];
+			struct lg_plan plan = base;
+
+			if (receive->caps & (w ? RECEIVE_DISCARDS | RECEIVE_STREAM_ONLY : RECEIVE_DISCARDS) ||
+				lacks(receive->name, receive->probe))
+				continue;
+			plan.duration_ns = 3600 * 1000 * MS;
+			str_copy(plan.mode, "one-copy");
+			str_copy(plan.workload, workloads[w]);
+			str_copy(plan.receive, receive->name);
+			assert_found(&plan, MESSAGE_HEADER, ": message 0: byte 16 is not what was sent");
+			assert_found(&plan, 999, ": message 0: byte 999 is not what was sent");
+			plan.flags = 0;
+			assert_found(&plan, MESSAGE_HEADER, ": message 0 came where 1 was due");
+		}
+}
+
 static void assert_refused(const struct lg_plan *plan, const char *word)
 {
 	struct lg_message m;
@@ -633,6 +690,7 @@ int main(void)
 		cmocka_unit_test(test_stop_ends_the_window),
 		cmocka_unit_test(test_child_ends_with_the_daemon),
 		cmocka_unit_test(test_broken_connection_is_named),
+		cmocka_unit_test(test_spoilt_messages_are_found),
 		cmocka_unit_test(test_bad_plans_are_refused),
 		cmocka_unit_test(test_unknown_order_is_refused),
 	};
