@@ -217,8 +217,10 @@ static void works_without_privilege(void **state)
 	int status;
 	pid_t pid;
 
-	if (geteuid() != 0)
+	if (geteuid() != 0) {
+		print_message("only root can become somebody else\n");
 		skip();
+	}
 	pid = fork();
 	if (pid == 0) {
 		_cleanup_json_ json_object *o = NULL;
