@@ -89,6 +89,20 @@ def check_latency(latency):
         assert in_bucket(latency[name], latency, q), (name, latency[name])
 
 
+def sum_ns(latency):
+    return latency["samples"] * latency["mean"] * 1000
+
+
+def check_round_trips(app, lanes):
+    """A lane has one message under way: each is a part of its round trip, and that a part of the window, which ends with the
+    last receive."""
+    check_latency(app["round_trip_us"])
+    assert app["round_trip_us"]["samples"] * 2 == app["messages"]
+    assert sum_ns(app["round_trip_us"]) <= app["elapsed_ns"] * lanes * 1.01, app
+    if "value" not in app["latency_us"]:
+        assert sum_ns(app["latency_us"]) <= sum_ns(app["round_trip_us"]) * 1.001, app
+
+
 def check_app(result):
     app, spec = result["app"], result["spec"]
     assert app["messages"] > 0 and app["bytes_received"] == app["messages"] * spec["size"] == app["bytes_sent"]
@@ -103,7 +117,7 @@ def check_app(result):
         check_latency(app["latency_us"])
         assert app["latency_us"]["samples"] == app["messages"]
     if spec["workload"] == "rr":  # by the sender's own clock, so that it needs no stamp
-        check_latency(app["round_trip_us"])
+        check_round_trips(app, spec["threads"])
     else:
         assert app["round_trip_us"]["value"] is None
 
@@ -206,6 +220,17 @@ def test_odd(daemon, unavailable, spec):
 
 def test_no_warmup(daemon, unavailable):
     check_run(daemon, unavailable, mode="zero-copy", size=4096, warmup_ms=0, duration_ms=100)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_latencies_fill_the_window(daemon, path):
+    """One lane, which waits for one message at a time: its round trips are nearly all of the window, and its messages' ways
+    nearly all of the round trips, whatever the machine takes for one."""
+    spec = {"mode": "one-copy", "path": path, "workload": "rr", "size": 4096, "warmup_ms": 50, "duration_ms": 500}
+    app = daemon.run_moving(**spec)["app"]
+    check_round_trips(app, 1)
+    assert sum_ns(app["round_trip_us"]) >= 0.5 * app["elapsed_ns"], app
+    assert sum_ns(app["latency_us"]) >= 0.5 * sum_ns(app["round_trip_us"]), app
 
 
 @pytest.mark.parametrize("tier", ("tracepoint", "fentry"))
