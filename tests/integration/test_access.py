@@ -94,11 +94,22 @@ def test_the_mode_of_the_socket_does_not_follow_the_umask(folder):
             assert stat.S_IMODE(os.stat(d.socket).st_mode) == 0o660
 
 
+def opens(path, *who):
+    """What somebody else is told who opens it: nothing, or why not."""
+    done = subprocess.run([*as_user(*who), "head", "-c", "0", path], capture_output=True, text=True, timeout=60, cwd="/",
+                          env={**os.environ, "LC_ALL": "C"})
+    return done.stderr.strip()
+
+
 def test_the_results_are_for_the_owner(daemon):
+    """As the files' own modes and those of the folders above them have it together."""
     daemon.run(**SHORT)
     assert stat.S_IMODE(os.stat(daemon.state).st_mode) & 0o027 == 0
-    for path in daemon.state.iterdir():
-        assert stat.S_IMODE(os.stat(path).st_mode) & 0o007 == 0 or stat.S_IMODE(os.stat(daemon.state).st_mode) & 0o001 == 0
+    paths = [p for p in daemon.state.rglob("*") if p.is_file()]
+    assert paths and opens(daemon.log, STRANGER) == ""  # what lies beside is not out of reach
+    for path in paths:
+        assert stat.S_IMODE(os.stat(path).st_mode) & 0o022 == 0, path
+        assert "Permission denied" in opens(path, STRANGER), path
 
 
 def test_a_stranger_does_not_get_in(daemon):
