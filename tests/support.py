@@ -241,6 +241,19 @@ def check_books(result):
     return []
 
 
+def until_balanced(run, tries=4):
+    """run() until the kernel showed all of a run to the programs, so that each equation is audited; returns that result. Where
+    it did so in none of the tries the books were not looked at, and the test is skipped, which says so."""
+    import pytest  # not above: tools/bench uses this file, and has no need of it
+
+    for _ in range(tries):
+        result = run()
+        hidden = check_books(result)
+        if not hidden:
+            return result
+    pytest.skip(f"in each of {tries} runs the kernel did not run every hook, and the result says so: {hidden}")
+
+
 def totals_of(documents):
     """What GetTotals must say of the runs that have these documents: its account "runs", and how they ended."""
     account = {"account": "runs", "closed": 0, "unbalanced": 0, "inexact": 0, "delivered": 0, "hook_runs": None, "hook_ns": None,

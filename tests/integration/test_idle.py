@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import support
-from support import Daemon, check_books, wait_for
+from support import Daemon, until_balanced, wait_for
 
 SHORT = {"warmup_ms": 20, "duration_ms": 50}
 plain_build = pytest.mark.skipif(bool(support.SAN), reason="a sanitizer has memory and a thread of its own")
@@ -75,7 +75,7 @@ def test_after_runs(daemon):
     pid = daemon.process.pid
     for spec in ({"mode": "zero-copy", "path": "veth", "threads": 16, "size": 1048576},
                  {"mode": "two-copy", "workload": "rr", "threads": 4}):
-        check_books(daemon.run(**spec, **SHORT))
+        until_balanced(lambda spec=spec: daemon.run(**spec, **SHORT))
     daemon.call("Probe")
     assert wait_for(lambda: not daemon.programs() and not daemon.children())
     check_asleep(daemon)
