@@ -329,6 +329,7 @@ int main(int argc, char **argv)
 	struct fault fault = {0};
 	int r;
 
+	umask(0077); /* the results are for the owner, in whatever folder they lie */
 	log_init();
 	parse_options(argc, argv, &o);
 	if (o.done == 1 && (fflush(stdout) != 0 || ferror(stdout))) {

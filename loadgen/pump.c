@@ -73,7 +73,7 @@ static int send_refused(struct lane *ln, int error)
 	r = ln->mode->reap(ln, REFUSED_WAIT_MS);
 	if (r < 0)
 		return lane_fail(ln, r, ln->call);
-	ln->starved = r ? 0 : ln->starved + 1;
+	ln->starved = r || ln->side->now.zc_done < ln->side->now.zc_sends ? 0 : ln->starved + 1;
 	if (ln->starved > STARVED_MAX)
 		return lane_fail(ln, -ENOBUFS, "sendmsg (RLIMIT_MEMLOCK or net.core.optmem_max)");
 	return 0;

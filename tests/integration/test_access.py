@@ -108,7 +108,7 @@ def test_the_results_are_for_the_owner(daemon):
     paths = [p for p in daemon.state.rglob("*") if p.is_file()]
     assert paths and opens(daemon.log, STRANGER) == ""  # what lies beside is not out of reach
     for path in paths:
-        assert stat.S_IMODE(os.stat(path).st_mode) & 0o022 == 0, path
+        assert stat.S_IMODE(os.stat(path).st_mode) & 0o077 == 0, path
         assert "Permission denied" in opens(path, STRANGER), path
 
 
