@@ -62,7 +62,7 @@ static uint64_t elapsed_ns(const struct run_facts *f)
 
 static bool has_side(const struct run_facts *f, uint32_t side)
 {
-	return f->spec->pair.role == LG_ROLE_BOTH || f->spec->pair.role == side + 1;
+	return lg_role_has(f->spec->pair.role, side);
 }
 
 /* Of a run of two hosts each has one side, which in the workload rr both sends and receives. */

@@ -66,8 +66,7 @@ struct run {
 
 	sd_event_source *tick, *limit, *closing;
 	uint64_t started_wall, ended_wall, started_mono, window_end, phase_since;
-	uint64_t close_deadline, moved,
-		moved_at; /* bytes at the last tick that saw more, and when that was */
+	uint64_t close_deadline;
 	struct fault fault;
 	const char *signal;
 	json_object *host_before, *host_after, *warnings, *result;
@@ -349,7 +348,7 @@ static void open_perf(struct run *r)
 	}
 	if (tids && roles) {
 		for (size_t i = 0; i < n; i++) {
-			if (r->spec.pair.role != LG_ROLE_BOTH && r->spec.pair.role != i % LG_SIDES + 1)
+			if (!lg_role_has(r->spec.pair.role, i % LG_SIDES))
 				continue;
 			tids[k] = shm->lane[i / LG_SIDES].side[i % LG_SIDES].tid;
 			roles[k++] = i % LG_SIDES;

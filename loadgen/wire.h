@@ -177,9 +177,14 @@ struct lg_shm {
 	struct lg_lane lane[] __attribute__((aligned(CACHE_LINE)));
 };
 
+static inline int lg_role_has(uint32_t role, uint32_t side)
+{
+	return role == LG_ROLE_BOTH || role == side + 1;
+}
+
 static inline int lg_has_side(const struct lg_plan *plan, uint32_t side)
 {
-	return plan->role == LG_ROLE_BOTH || plan->role == side + 1;
+	return lg_role_has(plan->role, side);
 }
 
 static inline size_t lg_shm_size(uint32_t lanes)
